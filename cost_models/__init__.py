@@ -1,0 +1,1 @@
+"""Native cost engine and fitted coefficients; no Python code lives here."""

@@ -1,0 +1,11 @@
+// What each binding file contributes to the module hwnas._core.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace hwnas {
+
+void bind_costing(nanobind::module_& module);
+void bind_search(nanobind::module_& module);
+
+}  // namespace hwnas

@@ -1,0 +1,8 @@
+// The Python extension hwnas._core. Bindings convert arguments, release the GIL and call the library; they hold no logic.
+#include "bindings.hpp"
+
+NB_MODULE(_core, module) {
+    module.doc() = "Native engine of hwnas: costing, encoding and selection on whole populations.";
+    hwnas::bind_costing(module);
+    hwnas::bind_search(module);
+}

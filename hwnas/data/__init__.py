@@ -1,0 +1,1 @@
+"""Mount point of `targets/` and `cost_models/` inside an installed package."""

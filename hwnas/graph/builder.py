@@ -1,0 +1,216 @@
+"""Emit ONNX operators one after another, with shapes known at every step.
+
+The vocabulary is ONNX's. Weights are declared by name and shape; their values are bound later, so
+that a network can be built, costed and compared without holding any. Layout is NCHW, numbers are
+float32.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx_ir as ir
+
+from hwnas.errors import LoweringError
+from hwnas.graph.graph import IR_VERSION, OPSET_VERSION, WEIGHT_MARK, Graph, Shape, shape_of
+
+__all__ = ["GraphBuilder"]
+
+_FLOAT = ir.TensorType(ir.DataType.FLOAT)
+BATCH_NORM_EPSILON = 1e-5  # ONNX's and torch's default
+
+
+class GraphBuilder:
+    """Builds one `Graph`.
+
+    Args:
+        name: Name of the graph.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
+        self._nodes: list[ir.Node] = []
+        self._weights: dict[str, ir.Value] = {}
+        self._constants: dict[float, ir.Value] = {}
+        self._scope = ""
+        self._names: dict[str, int] = {}
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefix the names of all weights and nodes made inside with `name/`."""
+        outer = self._scope
+        self._scope = f"{outer}{name}/"
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    def input(self, name: str, shape: Shape) -> ir.Value:
+        """Declare an input of the graph."""
+        value = ir.Value(name=name, shape=ir.Shape(shape), type=_FLOAT)
+        self._inputs.append(value)
+        return value
+
+    def output(self, value: ir.Value, name: str) -> None:
+        """Declare an output of the graph under the given name.
+
+        A value that is an input or already an output passes through an `Identity`, as ONNX wants distinct names.
+        """
+        if value.producer() is None or value in self._outputs:
+            value = self._emit("Identity", [value], shape_of(value))
+        value.name = name
+        self._outputs.append(value)
+
+    def build(self) -> Graph:
+        """Finish the graph.
+
+        Raises:
+            LoweringError: No output was declared.
+        """
+        if not self._outputs:
+            raise LoweringError(f"graph {self._name!r} has no output: call output(value, name) first")
+        graph = ir.Graph(
+            [*self._inputs, *self._weights.values()],
+            self._outputs,
+            nodes=self._nodes,
+            initializers=list(self._constants.values()),
+            opset_imports={"": OPSET_VERSION},
+            name=self._name,
+        )
+        return Graph(ir.Model(graph, ir_version=IR_VERSION, producer_name="hwnas"))
+
+    def conv(
+        self,
+        x: ir.Value,
+        channels: int,
+        kernel: int,
+        *,
+        name: str,
+        stride: int = 1,
+        group: int = 1,
+        bias: bool = False,
+    ) -> ir.Value:
+        """Two-dimensional convolution with padding `kernel // 2` ("same" at stride 1)."""
+        n, c, h, w = shape_of(x)
+        if c % group or channels % group:
+            raise LoweringError(f"{self._scope}{name}: {c} and {channels} channels do not divide by group {group}")
+        inputs = [x, self.weight(f"{name}/weight", (channels, c // group, kernel, kernel))]
+        if bias:
+            inputs.append(self.weight(f"{name}/bias", (channels,)))
+        pad = kernel // 2
+        shape = (n, channels, _strided(h, kernel, stride, pad), _strided(w, kernel, stride, pad))
+        attributes = {
+            "kernel_shape": (kernel, kernel),
+            "strides": (stride, stride),
+            "pads": (pad, pad, pad, pad),
+            "group": group,
+        }
+        return self._emit("Conv", inputs, shape, attributes, name=name)
+
+    def batch_norm(self, x: ir.Value, *, name: str) -> ir.Value:
+        """Batch normalisation with running statistics (inference form)."""
+        channels = shape_of(x)[1]
+        weights = [self.weight(f"{name}/{part}", (channels,)) for part in ("scale", "bias", "mean", "variance")]
+        return self._emit(
+            "BatchNormalization", [x, *weights], shape_of(x), {"epsilon": BATCH_NORM_EPSILON}, name=name
+        )
+
+    def relu(self, x: ir.Value) -> ir.Value:
+        """max(x, 0)."""
+        return self._emit("Relu", [x], shape_of(x))
+
+    def relu6(self, x: ir.Value) -> ir.Value:
+        """min(max(x, 0), 6), as a `Clip`."""
+        return self._emit("Clip", [x, self._constant(0.0), self._constant(6.0)], shape_of(x))
+
+    def hard_swish(self, x: ir.Value) -> ir.Value:
+        """x * hard_sigmoid(x) (Howard et al., Searching for MobileNetV3, 2019)."""
+        return self._emit("HardSwish", [x], shape_of(x))
+
+    def hard_sigmoid(self, x: ir.Value) -> ir.Value:
+        """max(0, min(1, x / 6 + 1 / 2))."""
+        return self._emit("HardSigmoid", [x], shape_of(x), {"alpha": 1.0 / 6.0, "beta": 0.5})
+
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Element-wise sum of equal shapes."""
+        if shape_of(x) != shape_of(y):
+            raise LoweringError(f"{self._scope}add: shapes {shape_of(x)} and {shape_of(y)} differ")
+        return self._emit("Add", [x, y], shape_of(x))
+
+    def mul(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Element-wise product; shapes broadcast as in NumPy."""
+        shape = tuple(int(side) for side in np.broadcast_shapes(shape_of(x), shape_of(y)))
+        return self._emit("Mul", [x, y], shape)
+
+    def global_average_pool(self, x: ir.Value) -> ir.Value:
+        """Mean over height and width, kept as 1 x 1."""
+        n, c, _, _ = shape_of(x)
+        return self._emit("GlobalAveragePool", [x], (n, c, 1, 1))
+
+    def flatten(self, x: ir.Value) -> ir.Value:
+        """Everything after the batch axis in one axis."""
+        n, *rest = shape_of(x)
+        return self._emit("Flatten", [x], (n, int(np.prod(rest))), {"axis": 1})
+
+    def gemm(self, x: ir.Value, features: int, *, name: str) -> ir.Value:
+        """Fully connected layer with bias; the weight is stored as `(features, inputs)`."""
+        n, width = shape_of(x)
+        inputs = [x, self.weight(f"{name}/weight", (features, width)), self.weight(f"{name}/bias", (features,))]
+        return self._emit("Gemm", inputs, (n, features), {"transB": 1}, name=name)
+
+    def weight(self, name: str, shape: Shape) -> ir.Value:
+        """Declare a weight of this scope; the same name twice is the same weight.
+
+        Raises:
+            LoweringError: The name was declared before with another shape.
+        """
+        full = f"{self._scope}{name}"
+        known = self._weights.get(full)
+        if known is None:
+            known = ir.Value(name=full, shape=ir.Shape(shape), type=_FLOAT)
+            known.meta[WEIGHT_MARK] = True
+            self._weights[full] = known
+        elif shape_of(known) != shape:
+            raise LoweringError(f"weight {full!r} has shape {shape_of(known)} and was asked for as {shape}")
+        return known
+
+    def _constant(self, value: float) -> ir.Value:
+        known = self._constants.get(value)
+        if known is None:
+            name = f"constant/{value:g}"
+            tensor = ir.tensor(np.asarray(value, dtype=np.float32), name=name)
+            known = ir.Value(name=name, shape=ir.Shape(()), type=_FLOAT, const_value=tensor)
+            self._constants[value] = known
+        return known
+
+    def _emit(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value],
+        shape: Shape,
+        attributes: dict[str, int | float | Sequence[int]] | None = None,
+        *,
+        name: str = "",
+    ) -> ir.Value:
+        stem = f"{self._scope}{name or op_type.lower()}"
+        count = self._names.get(stem, 0)
+        self._names[stem] = count + 1
+        label = stem if count == 0 else f"{stem}.{count}"
+        result = ir.Value(name=label, shape=ir.Shape(shape), type=_FLOAT)
+        made = [_attribute(key, value) for key, value in (attributes or {}).items()]
+        self._nodes.append(ir.Node("", op_type, inputs, made, outputs=[result], name=label))
+        return result
+
+
+def _strided(side: int, kernel: int, stride: int, pad: int) -> int:
+    return (side + 2 * pad - kernel) // stride + 1
+
+
+def _attribute(name: str, value: int | float | Sequence[int]) -> ir.Attr:
+    if isinstance(value, int):
+        return ir.AttrInt64(name, value)
+    if isinstance(value, float):
+        return ir.AttrFloat32(name, value)
+    return ir.AttrInt64s(name, value)

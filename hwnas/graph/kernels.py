@@ -1,0 +1,90 @@
+"""Kernels: the units that a runtime executes, and their keys.
+
+A kernel is a fused subgraph with shapes, types and attributes but without weight values. Its key is
+128 bits over that description (`hwnas._core.canonical_key`), equal for isomorphic subgraphs and
+stable across machines and Python versions; its signature is the same thing for human readers.
+"""
+
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from hwnas import _core
+from hwnas.graph.counts import count_graph
+from hwnas.graph.graph import Graph, shape_of
+
+__all__ = ["kernel_key", "kernel_signature"]
+
+_SHORT = {"BatchNormalization": "BN", "GlobalAveragePool": "GAP", "HardSigmoid": "HSigmoid"}
+
+
+def kernel_key(graph: Graph, context: str = "") -> str:
+    """Key of a kernel as 32 hexadecimal digits.
+
+    Args:
+        graph: The kernel.
+        context: What the measured cost depends on beside the subgraph itself, such as the
+            layouts of its neighbours; part of the key.
+
+    Raises:
+        LoweringError: A value has no static shape.
+    """
+    weights = graph.weights
+    labels: list[bytes] = []
+    edges: list[tuple[int, int, int]] = []
+    index: dict[ir.Value, int] = {}
+    for value in graph.inputs:
+        index[value] = len(labels)
+        labels.append(f"input {shape_of(value)} {value.dtype} {context}".encode())
+    for node in graph.nodes:
+        here = len(labels)
+        constants = []
+        for slot, value in enumerate(node.inputs):
+            if value is None:
+                continue
+            if value in index:
+                edges.append((index[value], here, slot))
+            elif value.name in weights:
+                constants.append(f"{slot}:w{shape_of(value)}")
+            else:
+                constants.append(f"{slot}:={_scalar(value)}")
+        results = [f"{shape_of(v)} {v.dtype}" for v in node.outputs]
+        labels.append(
+            f"{node.domain}:{node.op_type} {_attributes(node)} {constants} {results}".encode()
+        )
+        for value in node.outputs:
+            index[value] = here
+    outputs = np.array([index[v] for v in graph.outputs], dtype=np.int32)
+    wires = np.array(edges, dtype=np.int32).reshape(-1, 3)
+    return _core.canonical_key(labels, wires, outputs).hex()
+
+
+def kernel_signature(graph: Graph) -> str:
+    """One readable line: input shapes, operators in order, output shapes, MACs."""
+    inputs = "+".join("x".join(map(str, shape_of(v))) for v in graph.inputs)
+    outputs = "+".join("x".join(map(str, shape_of(v))) for v in graph.outputs)
+    operators = "-".join(_operator(node) for node in graph.nodes) or "identity"
+    return f"{inputs} {operators} {outputs} macs={count_graph(graph).macs}"
+
+
+def _operator(node: ir.Node) -> str:
+    name = _SHORT.get(node.op_type, node.op_type)
+    if node.op_type != "Conv":
+        return name
+    kernel = node.attributes["kernel_shape"].as_ints()
+    stride = node.attributes["strides"].as_ints() if "strides" in node.attributes else [1]
+    grouped = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    depthwise = "dw" if grouped > 1 else ""
+    return f"{depthwise}Conv{kernel[0]}s{stride[0]}"
+
+
+def _attributes(node: ir.Node) -> str:
+    return " ".join(f"{a.name}={a.value!r}" for _, a in sorted(node.attributes.items()))
+
+
+def _scalar(value: ir.Value) -> str:
+    tensor = value.const_value
+    if tensor is None or prod(tensor.shape.numpy()) != 1:
+        return f"{value.dtype} {value.shape}"
+    return repr(tensor.numpy().item())

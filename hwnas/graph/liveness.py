@@ -1,0 +1,53 @@
+"""Peak memory of a graph by liveness analysis.
+
+Operators run one after another in the graph's order; a tensor lives from its producer to its last
+reader. The peak is the largest sum of live activations, plus all weights, which live throughout.
+Element-wise operators may write over an input that nobody reads later, as runtimes do.
+"""
+
+from math import prod
+
+from hwnas.graph.counts import BYTES_PER_ELEMENT
+from hwnas.graph.graph import Graph, shape_of
+
+__all__ = ["peak_activation_bytes"]
+
+_IN_PLACE = frozenset(
+    {"Add", "BatchNormalization", "Clip", "Flatten", "HardSigmoid", "HardSwish", "Identity"}
+    | {"Mul", "Relu", "Reshape", "Sigmoid"}
+)
+
+
+def peak_activation_bytes(graph: Graph) -> int:
+    """Largest sum of live activation bytes, graph inputs and outputs included.
+
+    A graph without operators needs its inputs.
+
+    Raises:
+        LoweringError: A value has no static shape.
+    """
+    weights = graph.weights
+    size = {v: BYTES_PER_ELEMENT * prod(shape_of(v)) for v in graph.inputs}
+    last_use = {v: -1 for v in graph.inputs}
+    for position, node in enumerate(graph.nodes):
+        for value in node.outputs:
+            size[value] = BYTES_PER_ELEMENT * prod(shape_of(value))
+            last_use[value] = position
+        for value in node.inputs:
+            if value in size and value is not None and value.name not in weights:
+                last_use[value] = position
+    for value in graph.outputs:
+        last_use[value] = len(graph.nodes)
+
+    live = sum(size[v] for v in graph.inputs)
+    peak = live
+    for position, node in enumerate(graph.nodes):
+        dying = {v for v in node.inputs if v is not None and last_use.get(v) == position}
+        produced = sum(size[v] for v in node.outputs)
+        freed = sum(size[v] for v in dying)
+        reused = 0
+        if node.op_type in _IN_PLACE and any(size[v] == produced for v in dying):
+            reused = produced
+        peak = max(peak, live + produced - reused)
+        live += produced - freed
+    return peak

@@ -1,0 +1,1 @@
+"""Plain twins of the native routines: the definitions that the tests compare them with."""

@@ -1,0 +1,1 @@
+"""Devices as data: one folder a device, read through `hwnas.targets`."""
