@@ -131,23 +131,28 @@ def run_pymoo(evaluate: Evaluate, seed: int, generations: int, categorical: bool
     return np.asarray(found.pop.get("F"))
 
 
-def timed(run: Callable[[], object]) -> float:
-    """Returns how long a call takes, in seconds."""
-    start = time.perf_counter()
+def timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Returns the seconds a call takes, by the clock and of this thread's processor time."""
+    start, processor_start = time.perf_counter(), time.thread_time()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.thread_time() - processor_start
 
 
 def speed(generations: int, repeats: int, with_pymoo: bool) -> list[dict[str, object]]:
     """Returns generations a second of both, measured in turns."""
     task = Task(0)
     peer_generations = max(3, generations // 50)
-    ours, peers = [], []
+    ours, ours_processor, peers, ratios = [], [], [], []
+    if with_pymoo:
+        run_pymoo(task, 0, 2, False)  # imports and compiled-module checks happen here
     for seed in range(repeats):
-        ours.append(generations / timed(lambda seed=seed: run_hwnas(task, seed, generations)))
+        seconds, processor_s = timed(lambda seed=seed: run_hwnas(task, seed, generations))
+        ours.append(generations / seconds)
+        ours_processor.append(generations / processor_s)
         if with_pymoo:
-            seconds = timed(lambda seed=seed: run_pymoo(task, seed, peer_generations, False))
-            peers.append(peer_generations / seconds)
+            _, peer_s = timed(lambda seed=seed: run_pymoo(task, seed, peer_generations, False))
+            peers.append(peer_generations / peer_s)
+            ratios.append(ours_processor[-1] / peers[-1])
     found = [
         result(
             "generations_per_s",
@@ -156,11 +161,11 @@ def speed(generations: int, repeats: int, with_pymoo: bool) -> list[dict[str, ob
             reach=5000,
             lowest=min(ours),
             highest=max(ours),
-        )
+        ),
+        result("generations_per_processor_s", median(ours_processor), "1/s"),
     ]
     if with_pymoo:
-        ratios = [our / peer for our, peer in zip(ours, peers, strict=True)]
-        found.append(result("pymoo_generations_per_s", median(peers), "1/s"))
+        found.append(result("pymoo_generations_per_processor_s", median(peers), "1/s"))
         found.append(result("speedup_over_pymoo", median(ratios), "1"))
     return found
 

@@ -164,12 +164,12 @@ class RegularizedEvolution:
         self._violation = violation
 
     def _children(self, count: int, attempt: int) -> Population:
-        children = self._population[self._parents(count)]
+        children: Population = self._population[self._parents(count)]
         if not len(self._open):
             return children
         each = np.arange(count)
         for _ in range(1 + attempt):
-            decisions = self._rng.choice(self._open, size=count)
+            decisions = self._open[self._rng.integers(len(self._open), size=count)]
             options = self._option_counts[decisions].astype(np.int64)
             steps = self._rng.integers(1, options)
             children[each, decisions] = (children[each, decisions] + steps) % options

@@ -1,0 +1,187 @@
+"""
+Native engine of hwnas: costing, encoding and selection on whole populations.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
+
+
+class SlotTable:
+    """
+    Costs of whole populations from a table of measured slots.
+
+    Choice block b reads the decisions block_decisions[b]; its slots are the combinations of their options, numbered in C order
+    (the first decision listed is the most significant). The cost of architecture x in metric j is
+
+        constant[j] + sum over b of block_costs[b][slot_b(x), j]          where reductions[j] is "sum",
+        max(constant[j], max over b of block_costs[b][slot_b(x), j])      where reductions[j] is "max".
+
+    NaN in block_costs marks a slot that was not measured: every architecture that uses it costs NaN in that metric. Units are
+    those of block_costs. Results agree with the float64 sum to 1e-6 of it (where costs of both signs cancel, also to 1e-12 of
+    the terms), and are the same, bit for bit, for every thread count and instruction set.
+
+    Blocks are fused into groups whose merged tables stay in the inner caches (n_groups look-ups an architecture).
+    """
+
+    def __init__(self, option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], block_decisions: Sequence[Sequence[int]], block_costs: Sequence[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)]], constant: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)], reductions: Sequence[str], instruction_set: str = 'auto') -> None:
+        """
+        Compile the table; the arguments are copied.
+
+        Args:
+            option_counts: options of each decision, (d,) uint8, each at least 1.
+            block_decisions: the decisions that each choice block reads, possibly none.
+            block_costs: for each choice block its costs, (slots, m) float64, finite or NaN.
+            constant: cost of what every architecture has, (m,) float64, 1 <= m <= 8.
+            reductions: "sum" or "max" for each metric, m of them.
+            instruction_set: "auto" (the best of this processor), "scalar", "avx2" or "avx512".
+
+        Raises:
+            TypeError: an array has another dtype or number of dimensions, or is not C-contiguous.
+            ValueError: the parts do not fit together, a decision has no option, a block reads a decision twice or one that does not
+                exist, a cost is infinite, the costs sum to more than float32 holds, a name is unknown, or the processor lacks the
+                instruction set.
+        """
+
+    def cost(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write the costs of a population into out.
+
+        Args:
+            population: option indices, (n, d) uint8, C-contiguous; n may be 0.
+            out: receives the costs, (n, m) float32, C-contiguous and writable, not overlapping the population.
+            threads: most threads to use, at least 1; small populations use fewer.
+
+        Raises:
+            TypeError: an array has another dtype or shape, or is not C-contiguous.
+            ValueError: an option index is out of range (row, column and value are named; out is then partly written), or threads
+                is less than 1.
+        """
+
+    def slots(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint32], dict(shape=(None, None), order='C', device='cpu')]) -> None:
+        """
+        Write the slot number of each choice block into out.
+
+        Args:
+            population: option indices, (n, d) uint8, C-contiguous.
+            out: receives the slot numbers, (n, n_blocks) uint32, C-contiguous and writable.
+
+        Raises:
+            TypeError: an array has another dtype or shape, or is not C-contiguous.
+            ValueError: an option index is out of range; row, column and value are named.
+        """
+
+    @property
+    def n_decisions(self) -> int:
+        """Number of decisions d."""
+
+    @property
+    def n_metrics(self) -> int:
+        """Number of metrics m."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of choice blocks."""
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of fused blocks: look-ups an architecture."""
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of all group tables."""
+
+    @property
+    def instruction_set(self) -> str:
+        """Instruction set in use: "scalar", "avx2" or "avx512"."""
+
+def canonicalise(population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu')], option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], active: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> None:
+    """
+    Set the inactive decisions of a population to option 0, in place.
+
+    Decision c with a parent p = parents[c] is active where p is active and active[c, option of p] is not 0. Decisions are
+    visited in ascending order. The result is unchanged by a second call.
+
+    Args:
+        population: option indices, (n, d) uint8, C-contiguous and writable; n may be 0.
+        option_counts: options of each decision, (d,) uint8, each at least 1.
+        parents: the decision that each depends on, (d,) int32: -1 for none, else less than its own number.
+        active: for each decision, whether each option of its parent activates it, (d, 256) uint8.
+
+    Raises:
+        TypeError: an array has another dtype or shape, or is not C-contiguous.
+        ValueError: a parent does not come before its child, a decision has no option, or an option index is out of range (row,
+            column and value are named; rows before it may be canonical already, the others are untouched).
+    """
+
+def canonical_key(labels: Sequence[bytes], edges: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], outputs: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> bytes:
+    """
+    128-bit key of a labelled directed acyclic graph, 16 bytes.
+
+    Isomorphic graphs (equal labels, the same wiring slot by slot, the same outputs in order) have equal keys, whatever the order
+    of nodes and edges. Graphs that differ in a label, a wire, an input slot, the order of outputs, or in sharing a node where the
+    other has two copies, have different keys; nodes from which no output is reached count too. Keys are the same on every
+    platform and Python version. They do not resist a deliberate search for collisions.
+
+    Args:
+        labels: everything that tells a node apart from others (operator, attributes, dtype, shape), one a node.
+        edges: rows (source node, destination node, input slot of the destination), (e, 3) int32.
+        outputs: nodes that the graph returns, in order, (k,) int32.
+
+    Raises:
+        TypeError: an array has another dtype or shape, or is not C-contiguous.
+        ValueError: a node does not exist, a slot is negative, two edges enter one slot of a node, or the graph has a cycle; the
+            node is named.
+    """
+
+def non_dominated_sort(objectives: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], violation: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> Annotated[NDArray[numpy.int32], dict(shape=(None,))]:
+    """
+    Ranks (n,) from 0 of the rows of objectives (n, m), all minimised; feasible rows (violation <= 0) first, infeasible ones by violation alone, NaN last.
+    """
+
+def crowding_distance(objectives: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], ranks: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float64], dict(shape=(None,))]:
+    """Crowding distance (n,) of each row within the rows of its own rank."""
+
+def nsga2_survive(objectives: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], violation: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, keep: int) -> tuple[Annotated[NDArray[numpy.int32], dict(shape=(None,))], Annotated[NDArray[numpy.int32], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))]]:
+    """
+    Indices, ranks and crowding (k,) of the best k = min(keep, n) rows, best first.
+    """
+
+def hypervolume(points: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], reference: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> float:
+    """
+    Exact volume that points (n, m) dominate below reference (m,), all minimised.
+    """
+
+def vary(population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], ranks: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], crowding: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)], option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], words: Annotated[NDArray[numpy.uint64], dict(shape=(4), order='C', device='cpu', writable=False)], count: int, crossover_probability: float, mutation_probability: float, crossover: str = 'two-point') -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None))]:
+    """
+    Children (count, d) by binary tournament, crossover and mutation; words (4,) are the only source of chance.
+    """
+
+class RowSet:
+    """A set of uint8 rows of one width that remembers their order."""
+
+    def __init__(self, width: int) -> None: ...
+
+    def insert(self, rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.bool_], dict(shape=(None,))]:
+        """Adds the rows (n, width); True (n,) where a row was not there before."""
+
+    def take_new(self, rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], limit: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None))]:
+        """
+        Adds rows in order until `limit` of them were new; a copy (k, width) of those.
+        """
+
+    def find(self, rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.int64], dict(shape=(None,))]:
+        """
+        Position (n,) of each row in the order of arrival, -1 where it is not there.
+        """
+
+    def rows(self) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None))]:
+        """A copy of all rows (k, width) in the order of arrival."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def width(self) -> int:
+        """Bytes in a row."""

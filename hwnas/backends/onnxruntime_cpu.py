@@ -1,0 +1,178 @@
+"""ONNX Runtime's CPU provider: the kind of hardware that every machine has."""
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from hwnas.backends.backend import Availability, BlockExecutable
+from hwnas.backends.onnxruntime_blocks import cut_blocks
+from hwnas.errors import LoweringError
+from hwnas.graph import Graph
+from hwnas.lowering import Weights, to_onnx
+from hwnas.targets import Target
+
+__all__ = ["OnnxRuntimeCpuBackend", "OrtExecutable"]
+
+_SEVERITY_ERROR = 3
+_EXAMPLE_SEED = 0
+
+
+class OrtExecutable:
+    """A session with inputs and outputs bound to fixed buffers.
+
+    Args:
+        session: The session.
+        inputs: Values by input name; copied into runtime-owned buffers.
+        outputs: Example results by output name, whose shapes the result buffers take; by default
+            the session's declared shapes.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._inputs = {k: ort.OrtValue.ortvalue_from_numpy(v) for k, v in inputs.items()}
+        self._outputs = {}
+        for info in session.get_outputs():
+            example = np.zeros(info.shape, np.float32) if outputs is None else outputs[info.name]
+            self._outputs[info.name] = ort.OrtValue.ortvalue_from_numpy(np.zeros_like(example))
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+
+    def run(self) -> None:
+        """Run once."""
+        self._session.run_with_iobinding(self._binding)
+
+    def follow(self, previous: BlockExecutable | None) -> None:
+        """Read the only input from the only output of `previous` if type and shape agree."""
+        if len(self._inputs) != 1:
+            return
+        ((name, value),) = self._inputs.items()
+        if isinstance(previous, OrtExecutable) and len(previous._outputs) == 1:
+            (other,) = previous._outputs.values()
+            if other.shape() == value.shape():
+                value = other
+        self._binding.bind_ortvalue_input(name, value)
+
+    def results(self) -> dict[str, np.ndarray]:
+        """Outputs of the last run, by name."""
+        return {name: value.numpy() for name, value in self._outputs.items()}
+
+
+class OnnxRuntimeCpuBackend:
+    """Backend of the target `cpu`."""
+
+    name = "onnxruntime"
+
+    def is_available(self, target: Target) -> Availability:
+        """Whether ONNX Runtime has its CPU provider and the machine the threads."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        if "CPUExecutionProvider" not in ort.get_available_providers():
+            return Availability(False, "no CPU provider", "pip install onnxruntime")
+        if target.runtime.threads > (cores or 1):
+            return Availability(
+                False,
+                f"{target.runtime.threads} threads asked for, {cores} cores here",
+                "ask for at most as many threads as there are cores",
+            )
+        return Availability(True, f"{self.runtime(target)}, {cores} cores")
+
+    def runtime(self, target: Target) -> str:
+        """Name and version of ONNX Runtime."""
+        return f"onnxruntime {version('onnxruntime')}"
+
+    def clock_ns(self, target: Target) -> int:
+        """Thread CPU time for one thread, wall time for more."""
+        return time.thread_time_ns() if target.runtime.threads == 1 else time.perf_counter_ns()
+
+    def compile(self, graph: Graph, weights: Weights, target: Target) -> OrtExecutable:
+        """A session at the highest optimisation level, input filled with standard normal noise."""
+        return self.compile_model(to_onnx(graph, weights), target)
+
+    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> OrtExecutable:
+        """The same for a finished ONNX model or file.
+
+        Raises:
+            LoweringError: ONNX Runtime refuses the model, or an input has no fixed shape.
+        """
+        source = str(model) if isinstance(model, Path) else model.SerializeToString()
+        session = _session(source, _options(target, optimise=True))
+        return OrtExecutable(session, _example_inputs(session))
+
+    def compile_blocks(
+        self, graph: Graph, weights: Weights, blocks: Collection[str], target: Target
+    ) -> Mapping[str, OrtExecutable]:
+        """Let ONNX Runtime optimise the whole network, then cut its graph into blocks.
+
+        The optimised graph is what a session executes: batch norm folded, activations and sums
+        fused into convolutions, tensors in the blocked NCHWc layout. One run of it with the border
+        tensors as outputs gives every piece an example input in its true layout.
+        """
+        optimised = self._optimised(graph, weights, target)
+        everything, pieces = cut_blocks(optimised, blocks)
+        options = _options(target, optimise=False)
+        whole = _session(everything.SerializeToString(), options)
+        examples = _example_inputs(whole)
+        names = [info.name for info in whole.get_outputs()]
+        borders = dict(zip(names, whole.run(names, examples), strict=True)) | examples
+        compiled = {}
+        for block, piece in pieces.items():
+            session = _session(piece.SerializeToString(), options)
+            inputs = {info.name: borders[info.name] for info in session.get_inputs()}
+            compiled[block] = OrtExecutable(session, inputs, borders)
+        return compiled
+
+    def _optimised(self, graph: Graph, weights: Weights, target: Target) -> onnx.ModelProto:
+        with TemporaryDirectory(prefix="hwnas-") as folder:
+            path = Path(folder) / "optimised.onnx"
+            options = _options(target, optimise=True)
+            options.optimized_model_filepath = str(path)
+            _session(to_onnx(graph, weights).SerializeToString(), options)
+            return onnx.load(path)
+
+
+def _options(target: Target, *, optimise: bool) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = target.runtime.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SEVERITY_ERROR
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    if not optimise:
+        # Many sessions are alive at once; spinning workers would disturb each other's timing.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _session(source: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exception classes share no base but Exception
+        raise LoweringError(f"ONNX Runtime refuses the model: {error}") from error
+
+
+def _example_inputs(session: ort.InferenceSession) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(_EXAMPLE_SEED)
+    examples = {}
+    for info in session.get_inputs():
+        if not all(isinstance(side, int) and side > 0 for side in info.shape):
+            raise LoweringError(
+                f"input {info.name!r} has shape {info.shape}: fix every size to measure the model"
+            )
+        if info.type != "tensor(float)":
+            raise LoweringError(f"input {info.name!r} is {info.type}, only float32 is measured")
+        examples[info.name] = rng.standard_normal(info.shape, dtype=np.float32)
+    return examples
