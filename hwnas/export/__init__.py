@@ -1,1 +1,24 @@
-"""TODO."""
+"""A chosen network as files that run on the target, and their receipt."""
+
+from hwnas.export.export_model import EXPORTERS, ExportRequest, Written, export_model
+from hwnas.export.receipt import (
+    Accuracy,
+    FileRecord,
+    Numerics,
+    Receipt,
+    ReceiptFacts,
+    read_receipt,
+)
+
+__all__ = [
+    "EXPORTERS",
+    "Accuracy",
+    "ExportRequest",
+    "FileRecord",
+    "Numerics",
+    "Receipt",
+    "ReceiptFacts",
+    "Written",
+    "export_model",
+    "read_receipt",
+]

@@ -1,1 +1,16 @@
-"""TODO."""
+"""Measuring: the protocol, and the table filled by it."""
+
+from hwnas.profiling.estimate import Estimate, estimate_median
+from hwnas.profiling.networks import measure_networks
+from hwnas.profiling.profiler import ProfileSummary, profile_space, source_of
+from hwnas.profiling.protocol import Protocol
+
+__all__ = [
+    "Estimate",
+    "ProfileSummary",
+    "Protocol",
+    "estimate_median",
+    "measure_networks",
+    "profile_space",
+    "source_of",
+]

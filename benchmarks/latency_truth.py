@@ -1,0 +1,105 @@
+"""Predicted against measured latency of networks that were not used for fitting.
+
+Profiles each space into a fresh table, predicts random networks from it, then measures those
+networks twice. The second measurement gives the ceiling: how well a perfect prediction would do.
+
+    python benchmarks/latency_truth.py [--json] [--quick] [--networks 60] [--threads 1]
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from report_format import emit, result
+from scipy.stats import kendalltau
+
+from hwnas.backends import MeasuringBackend, get_backend
+from hwnas.costs import CostTable, compile_costs
+from hwnas.lowering import random_weights
+from hwnas.profiling import Protocol, measure_networks, profile_space, source_of
+from hwnas.spaces import get_space
+from hwnas.targets import get_target
+
+SPACES = {"proxyless": "proxyless-mobile@128", "digits": "mbconv-digits"}
+SEED = 20_000  # apart from the seeds that the profile draws its calibration networks with
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="small: checks the script only")
+    parser.add_argument("--networks", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=SPACES, help="one space instead of all")
+    arguments = parser.parse_args()
+    networks = 6 if arguments.quick else arguments.networks
+    limit_s = 8.0 if arguments.quick else 120.0
+    results = []
+    for label, name in SPACES.items():
+        if arguments.only not in (None, label) or (arguments.quick and label == "proxyless"):
+            continue
+        results += compare(label, name, networks, limit_s, arguments.threads)
+    emit("latency_truth", results, arguments.json)
+
+
+def compare(label: str, name: str, count: int, limit_s: float, threads: int) -> list[dict]:
+    """Profile, predict, measure twice."""
+    space = get_space(name)
+    target = get_target("cpu").with_threads(threads)
+    backend = get_backend(target)
+    assert isinstance(backend, MeasuringBackend)
+    source = source_of(target, backend)
+    rng = np.random.default_rng(SEED)
+    population = space.sample(count, rng)
+    with tempfile.TemporaryDirectory() as folder, CostTable(Path(folder) / "t.sqlite") as table:
+        profile_space(space, target, table, protocol=Protocol(limit_s=limit_s), rng=rng)
+        costs = compile_costs(space, table, source, ("latency_s",))
+        predicted = costs.cost(population)[:, 0].astype(np.float64)
+        executables = {}
+        for row in population:
+            graph = space.network(space.architecture(row))
+            key = str(len(executables))
+            executables[key] = backend.compile(graph, random_weights(graph, rng), target)
+        measured = [
+            np.array([e.value for e in found.values()])
+            for found in (
+                measure_networks(
+                    executables,
+                    target,
+                    backend,
+                    protocol=Protocol(limit_s=limit_s / 2, interval=0.005),
+                    rng=rng,
+                    table=table,
+                    source=source,
+                )
+                for _ in range(2)
+            )
+        ]
+    truth, again = measured
+    error = np.abs(predicted / truth - 1.0)
+    ceiling = np.abs(again / truth - 1.0)
+    rows = [
+        ("within_10pct", float((error <= 0.10).mean()), 0.99),
+        ("within_5pct", float((error <= 0.05).mean()), 0.95),
+        ("kendall_tau", float(kendalltau(predicted, truth).statistic), 0.93),
+        ("mean_error", float(error.mean()), None),
+        ("ceiling_within_10pct", float((ceiling <= 0.10).mean()), None),
+        ("ceiling_within_5pct", float((ceiling <= 0.05).mean()), None),
+        ("ceiling_kendall_tau", float(kendalltau(again, truth).statistic), None),
+        ("ceiling_mean_error", float(ceiling.mean()), None),
+        ("calibration_error", costs.calibration[0].error, None),
+    ]
+    return [
+        result(f"{key}_{label}", value, unit="1", reach=reach, better=_better(key))
+        for key, value, reach in rows
+    ]
+
+
+def _better(key: str) -> str:
+    return "lower" if key.endswith("error") else "higher"
+
+
+if __name__ == "__main__":
+    main()

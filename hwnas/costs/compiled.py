@@ -1,0 +1,181 @@
+"""A space and a cost table, compiled into a dense table of slots.
+
+Every choice block becomes a row of slots indexed by the block's own decisions; the cost of an
+architecture is a gather and a sum (a maximum for memory), in C++ for whole populations. Calibration
+is folded into the slots, so it costs nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from hwnas import _core
+from hwnas.costs.calibration import Calibration, fit_calibration
+from hwnas.costs.table import Cost, CostTable, Provenance, Source
+from hwnas.errors import SpaceError, TableError
+from hwnas.graph import peak_activation_bytes
+from hwnas.spaces import Fragment, Population, SearchSpace
+
+__all__ = ["CompiledCosts", "compile_costs"]
+
+MEMORY = "memory_bytes"
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledCosts:
+    """Costs of every architecture of a space on one target.
+
+    Args:
+        space: The space.
+        source: Target and runtime.
+        metrics: Names of the m metrics.
+        provenance: Where each metric's numbers come from.
+        calibration: What was folded into each metric.
+        slots: Per block `(slots, m)`, calibrated, in SI units.
+        constant: `(m,)`.
+    """
+
+    space: SearchSpace
+    source: Source
+    metrics: tuple[str, ...]
+    provenance: tuple[Provenance, ...]
+    calibration: tuple[Calibration, ...]
+    slots: tuple[npt.NDArray[np.float64], ...]
+    constant: npt.NDArray[np.float64]
+
+    @cached_property
+    def table(self) -> _core.SlotTable:
+        """The native table."""
+        columns = [list(self.space.columns_of(b)) for b in range(len(self.space.blocks))]
+        reductions = ["max" if metric == MEMORY else "sum" for metric in self.metrics]
+        return _core.SlotTable(
+            self.space.option_counts, columns, list(self.slots), self.constant, reductions
+        )
+
+    def cost(
+        self,
+        population: Population,
+        out: npt.NDArray[np.float32] | None = None,
+        threads: int = 1,
+    ) -> npt.NDArray[np.float32]:
+        """Costs of a population, `(n, m)` in SI units, exact to 1e-6 of the sum of slots.
+
+        Args:
+            population: `(n, d)` option indices, C-contiguous `uint8`.
+            out: Where to write; a new array by default. Reusing one saves the page faults.
+            threads: Threads to use; the result does not depend on it.
+
+        Raises:
+            SpaceError: An option index is out of range; the row and decision are named.
+            TypeError: Wrong type, shape or memory order.
+        """
+        if out is None:
+            out = np.empty((len(population), len(self.metrics)), dtype=np.float32)
+        try:
+            self.table.cost(population, out, threads)
+        except ValueError as error:
+            raise SpaceError(f"population of {self.space.name}: {error}") from error
+        return out
+
+
+def compile_costs(
+    space: SearchSpace,
+    table: CostTable,
+    source: Source,
+    metrics: Sequence[str] = ("latency_s", "energy_j", MEMORY),
+) -> CompiledCosts:
+    """Compile a space against the rows of one target.
+
+    `memory_bytes` needs no row: it is the peak of live activations, counted from shapes.
+
+    Raises:
+        TableError: A block of the space has no row; how many, and what to run, is said.
+    """
+    fragments = [
+        [space.fragment(block, choice) for choice in space.slots(block)]
+        for block in range(len(space.blocks))
+    ]
+    columns, provenance, calibrations = [], [], []
+    constant = np.zeros(len(metrics))
+    for index, metric in enumerate(metrics):
+        if metric == MEMORY:
+            columns.append([[_memory(f) for f in row] for row in fragments])
+            provenance.append("modelled")
+            calibrations.append(Calibration())
+            continue
+        rows = table.lookup(source, metric)
+        _check_complete(space, source, metric, fragments, rows)
+        plain = [[0.0 if f.is_empty else rows[f.key].value for f in row] for row in fragments]
+        fitted = _calibration(space, table, rows)
+        calibrations.append(fitted)
+        constant[index] = fitted.constant
+        columns.append(
+            [
+                [
+                    0.0 if f.is_empty else fitted.slope * value + fitted.per_kernel
+                    for f, value in zip(row, values, strict=True)
+                ]
+                for row, values in zip(fragments, plain, strict=True)
+            ]
+        )
+        used = {rows[f.key].provenance for row in fragments for f in row if not f.is_empty}
+        provenance.append(_weakest(used))
+    slots = tuple(
+        np.ascontiguousarray(np.stack([np.array(column[b]) for column in columns], axis=1))
+        for b in range(len(space.blocks))
+    )
+    return CompiledCosts(
+        space,
+        source,
+        tuple(metrics),
+        tuple(provenance),
+        tuple(calibrations),
+        slots,
+        constant,
+    )
+
+
+def _memory(fragment: Fragment) -> float:
+    return float(peak_activation_bytes(fragment.graph))
+
+
+def _check_complete(
+    space: SearchSpace,
+    source: Source,
+    metric: str,
+    fragments: list[list[Fragment]],
+    rows: dict[str, Cost],
+) -> None:
+    needed = {f.key for row in fragments for f in row if not f.is_empty}
+    missing = needed - set(rows)
+    if missing:
+        raise TableError(
+            f"{len(missing)} of {len(needed)} blocks of {space.name} have no {metric} for "
+            f"{source.runtime}: run `hwnas profile --space {space.name}` for this target first"
+        )
+
+
+def _calibration(space: SearchSpace, table: CostTable, rows: dict[str, Cost]) -> Calibration:
+    """Fit on the whole networks of the space that the table has for this metric."""
+    sums, kernels, totals = [], [], []
+    for indices, key in table.networks(space.name).items():
+        if key not in rows or len(indices) != len(space.decisions):
+            continue
+        parts = []
+        for block in range(len(space.blocks)):
+            choice = tuple(indices[column] for column in space.columns_of(block))
+            fragment = space.fragment(block, choice)
+            if not fragment.is_empty:
+                parts.append(rows[fragment.key].value)
+        sums.append(sum(parts))
+        kernels.append(float(len(parts)))
+        totals.append(rows[key].value)
+    return fit_calibration(np.array(sums), np.array(kernels), np.array(totals))
+
+
+def _weakest(found: set[Provenance]) -> Provenance:
+    order: tuple[Provenance, ...] = ("simulated", "modelled", "published", "measured")
+    return next((p for p in order if p in found), "modelled")

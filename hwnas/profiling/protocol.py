@@ -1,0 +1,30 @@
+"""How often, how long and how surely to measure."""
+
+from dataclasses import dataclass
+
+__all__ = ["Protocol"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Settings of the measuring protocol.
+
+    Args:
+        interval: Wanted half width of the 95 % interval of every median, relative to it.
+        spread_limit: Relative spread above which a row is reported as weak.
+        minimum_repeats: Samples of every kernel at least.
+        limit_s: Wall time after which measuring stops whatever the intervals.
+        passes: Timed passes behind one sample, which is their median.
+        warmup: Untimed passes before them.
+        networks: Whole networks measured beside the blocks, for calibration.
+        pool: Blocks compiled and alive at one time.
+    """
+
+    interval: float = 0.01
+    spread_limit: float = 0.25
+    minimum_repeats: int = 30
+    limit_s: float = 120.0
+    passes: int = 3
+    warmup: int = 1
+    networks: int = 16
+    pool: int = 256

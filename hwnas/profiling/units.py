@@ -1,0 +1,91 @@
+"""What of a space has to be measured: its distinct blocks, and networks that carry them all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwnas.costs import Kernel
+from hwnas.graph import Graph, count_graph, kernel_signature
+from hwnas.spaces import Architecture, Fragment, Population, SearchSpace
+
+__all__ = ["Unit", "carriers", "describe_kernel", "spread_networks", "units_of"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One distinct block.
+
+    Args:
+        fragment: Its graph and key.
+        occurrences: `(block, choice)` pairs that emit it.
+    """
+
+    fragment: Fragment
+    occurrences: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+def units_of(space: SearchSpace) -> dict[str, Unit]:
+    """Distinct blocks that do something, by key, in order of first occurrence."""
+    found: dict[str, tuple[Fragment, list[tuple[int, tuple[int, ...]]]]] = {}
+    for block in range(len(space.blocks)):
+        for choice in space.slots(block):
+            fragment = space.fragment(block, choice)
+            if not fragment.is_empty:
+                found.setdefault(fragment.key, (fragment, []))[1].append((block, choice))
+    return {key: Unit(fragment, tuple(where)) for key, (fragment, where) in found.items()}
+
+
+def describe_kernel(key: str, graph: Graph) -> Kernel:
+    """What the table says about a key."""
+    counts = count_graph(graph)
+    return Kernel(
+        key, kernel_signature(graph), counts.macs, counts.activation_bytes, counts.weight_bytes
+    )
+
+
+def carriers(
+    space: SearchSpace, units: dict[str, Unit], rng: np.random.Generator
+) -> list[Architecture]:
+    """Few architectures in which every unit occurs at least once.
+
+    Greedy: each architecture takes up as many missing units as fit together; the decisions that
+    they leave open are drawn at random, for variety of neighbours.
+    """
+    missing = dict(units)
+    chosen = []
+    while missing:
+        row = space.sample(1, rng)[0]
+        fixed: set[int] = set()
+        for unit in missing.values():
+            for block, choice in unit.occurrences:
+                columns = space.columns_of(block)
+                fits = all(
+                    row[c] == o for c, o in zip(columns, choice, strict=True) if c in fixed
+                )
+                if fits:
+                    row[list(columns)] = choice
+                    fixed.update(columns)
+                    break
+        architecture = space.architecture(row)
+        chosen.append(architecture)
+        for block in range(len(space.blocks)):
+            choice = tuple(architecture.indices[c] for c in space.columns_of(block))
+            missing.pop(space.fragment(block, choice).key, None)
+    return chosen
+
+
+def spread_networks(space: SearchSpace, n: int, rng: np.random.Generator) -> Population:
+    """`n` distinct architectures from the smallest to the largest, `(at most n, d)`.
+
+    Random architectures are all of middling size. Here a share of the decisions, growing towards
+    both ends, is set to the first or to the last option.
+    """
+    rows = space.sample(n, rng)
+    lean = np.linspace(-1.0, 1.0, n)[:, None]
+    pulled = rng.random(rows.shape) < np.abs(lean)
+    ends = np.where(lean < 0, 0, space.option_counts.astype(np.int64) - 1)
+    mixed = np.where(pulled, ends, rows).astype(np.uint8)
+    canonical = space.canonicalise(mixed)
+    _, first = np.unique(canonical, axis=0, return_index=True)
+    distinct: Population = canonical[np.sort(first)]
+    return distinct

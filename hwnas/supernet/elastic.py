@@ -1,0 +1,300 @@
+"""The weight-sharing supernet, derived from the choice blocks of a space.
+
+Every weight name of a block is one shared tensor, as large as the largest that any choice of the
+block declares under that name. A sub-net takes the prefix along channel axes and the centre of the
+two spatial axes of a kernel; a stage of depth d runs its first d blocks (Cai et al., Once-for-All,
+ICLR 2020; Yu et al., BigNAS, ECCV 2020). Nothing about a block is written here.
+
+Differs from the papers: a smaller kernel is the plain centre crop, without OFA's learned
+transformation, as in BigNAS.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hwnas.errors import SpaceError
+from hwnas.graph import Graph, Shape
+from hwnas.lowering.torch_module import Normalisation, Normalise, TorchPlan
+from hwnas.spaces import Architecture, SearchSpace
+from hwnas.supernet.calibration import CALIBRATION_BATCH, Statistics, average_statistics
+
+__all__ = ["EVALUATION_BATCH", "ElasticSupernet", "sub_slices"]
+
+EVALUATION_BATCH = 64  # images in one pass: larger ones leave the cache and are slower on CPU
+_Slices = tuple[slice, ...]
+
+
+class _View(NamedTuple):
+    """How a block's weight is cut from the shared one."""
+
+    local: str
+    parameter: nn.Parameter
+    slices: _Slices | None
+
+
+class _Binding(NamedTuple):
+    """What runs for one choice of one block."""
+
+    plan: TorchPlan
+    views: tuple[_View, ...]
+
+
+class ElasticSupernet(nn.Module):
+    """All networks of a space in one set of weights.
+
+    There are no shared running statistics: a sub-net is normalised by its batch, or by statistics
+    that `calibrate` made for it and for nothing else.
+
+    Args:
+        space: The space; exactly one block declares an input.
+        generator: Source of the initial weights: kernels with variance 2 / fan-in (He et al.,
+            2015), scales 1, biases 0.
+        zero_residual_scale: Start every residual branch at zero, as BigNAS does.
+
+    Raises:
+        SpaceError: The space has no input block or several.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        generator: torch.Generator | None = None,
+        *,
+        zero_residual_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        sources = [i for i in range(len(space.blocks)) if not space.inputs_of(i)]
+        if len(sources) != 1:
+            raise SpaceError(
+                f"{space.name} has {len(sources)} blocks that declare inputs; a supernet takes 1"
+            )
+        self._columns = [space.columns_of(i) for i in range(len(space.blocks))]
+        order = {block.name: i for i, block in enumerate(space.blocks)}
+        self._sources = [
+            tuple(order[name] for name in space.inputs_of(i)) for i in range(len(space.blocks))
+        ]
+        self._plans: dict[int, TorchPlan] = {}
+        self._bindings: dict[tuple[int, tuple[int, ...]], _Binding] = {}
+        self._names: dict[str, str] = {}
+        shapes, residual = self._shared_shapes()
+        for name, shape in shapes.items():
+            value = _initial(name, shape, generator)
+            if zero_residual_scale and name in residual:
+                value.zero_()
+            self._names[name] = name.replace(".", ":")  # torch keeps the dot for nested modules
+            self.register_parameter(self._names[name], nn.Parameter(value))
+
+    def forward(
+        self,
+        x: Tensor,
+        architecture: Architecture,
+        *,
+        statistics: Mapping[str, Tensor] | None = None,
+        normalise: Normalise | None = None,
+    ) -> Tensor:
+        """Result of one sub-net, `(n, classes)`.
+
+        Args:
+            x: Images `(n, c, h, w)`.
+            architecture: The sub-net.
+            statistics: Its own running statistics; without them every batch normalisation uses
+                the statistics of this batch.
+            normalise: Stands in for every batch normalisation; names are prefixed by the block.
+
+        Raises:
+            SpaceError: The architecture is of another space.
+        """
+        results: list[Tensor] = []
+        for block, binding in enumerate(self._path(architecture)):
+            inputs = [results[i] for i in self._sources[block]] or [x]
+            plan, views = binding
+            if plan.is_empty:
+                results.append(inputs[0])
+                continue
+            weights: dict[str, Tensor] = {
+                local: parameter if slices is None else parameter[slices]
+                for local, parameter, slices in views
+            }
+            prefix = self.space.blocks[block].name
+            inner = None if normalise is None else _prefixed(normalise, prefix)
+            if statistics is not None and inner is None:
+                for name in plan.statistics:
+                    weights[name] = statistics[f"{prefix}/{name}"]
+            training = statistics is None
+            results.append(plan(inputs, weights, training=training, normalise=inner)[0])
+        return results[-1]
+
+    def calibrate(
+        self, architecture: Architecture, images: Tensor, *, batch_size: int = CALIBRATION_BATCH
+    ) -> Statistics:
+        """Running statistics of one sub-net, by the names that its network gives them.
+
+        The shared weights are not touched; see `average_statistics`.
+
+        Args:
+            architecture: The sub-net.
+            images: `(n, c, h, w)`, from the training split.
+            batch_size: Images in one pass.
+        """
+        return average_statistics(
+            lambda batch, record: self(batch, architecture, normalise=record), images, batch_size
+        )
+
+    @torch.no_grad()
+    def logits(
+        self,
+        architecture: Architecture,
+        images: Tensor,
+        statistics: Mapping[str, Tensor],
+        *,
+        batch_size: int = EVALUATION_BATCH,
+    ) -> Tensor:
+        """Result of one sub-net under its own statistics, `(n, classes)`.
+
+        Args:
+            architecture: The sub-net.
+            images: `(n, c, h, w)`.
+            statistics: From `calibrate`.
+            batch_size: Images in one pass.
+        """
+        parts = [self(part, architecture, statistics=statistics) for part in images.split(batch_size)]
+        return torch.cat(parts)
+
+    def weights(
+        self, architecture: Architecture, statistics: Mapping[str, Tensor] | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Copies of the weights that `space.network(architecture)` declares, by the same names.
+
+        Args:
+            architecture: The sub-net.
+            statistics: Its running statistics, from `calibrate`. Without them means are 0 and
+                variances 1: good for timing, useless for accuracy.
+        """
+        found: dict[str, npt.NDArray[np.float32]] = {}
+        for block, (plan, views) in enumerate(self._path(architecture)):
+            prefix = self.space.blocks[block].name
+            for local, parameter, slices in views:
+                cut = parameter if slices is None else parameter[slices]
+                found[f"{prefix}/{local}"] = cut.detach().cpu().numpy().copy()
+            for which in plan.normalisations:
+                for local, neutral in ((which.mean, 0.0), (which.variance, 1.0)):
+                    name = f"{prefix}/{local}"
+                    if statistics is None:
+                        shape = plan.weight_shapes[local]
+                        found[name] = np.full(shape, neutral, dtype=np.float32)
+                    else:
+                        found[name] = statistics[name].detach().cpu().numpy().copy()
+        return found
+
+    def shared_parameters(self) -> dict[str, nn.Parameter]:
+        """The shared weights by `block/name`."""
+        return {name: getattr(self, attribute) for name, attribute in self._names.items()}
+
+    # Private -----------------------------------------------------------------------------------
+
+    def _path(self, architecture: Architecture) -> list[_Binding]:
+        if architecture.space != self.space.name:
+            raise SpaceError(
+                f"architecture of {architecture.space!r} given to a supernet of {self.space.name!r}"
+            )
+        indices = architecture.indices
+        return [
+            self._binding(block, tuple([indices[column] for column in columns]))
+            for block, columns in enumerate(self._columns)
+        ]
+
+    def _binding(self, block: int, choice: tuple[int, ...]) -> _Binding:
+        known = self._bindings.get((block, choice))
+        if known is None:
+            plan = self._plan(self.space.fragment(block, choice).graph)
+            prefix = self.space.blocks[block].name
+            views = []
+            for local, shape in plan.weight_shapes.items():
+                if local not in plan.statistics:
+                    parameter = getattr(self, self._names[f"{prefix}/{local}"])
+                    views.append(_View(local, parameter, sub_slices(parameter.shape, shape)))
+            known = self._bindings[block, choice] = _Binding(plan, tuple(views))
+        return known
+
+    def _plan(self, graph: Graph) -> TorchPlan:
+        # The space keeps its fragments, so the identity of a graph stays valid with it.
+        known = self._plans.get(id(graph))
+        if known is None:
+            known = self._plans[id(graph)] = TorchPlan(graph)
+        return known
+
+    def _shared_shapes(self) -> tuple[dict[str, Shape], set[str]]:
+        """Largest shape of every shared weight, and the scales that end a residual branch."""
+        shapes: dict[str, Shape] = {}
+        residual: set[str] = set()
+        for index, block in enumerate(self.space.blocks):
+            seen: set[int] = set()
+            for choice in self.space.slots(index):
+                graph = self.space.fragment(index, choice).graph
+                if id(graph) in seen:
+                    continue
+                seen.add(id(graph))
+                plan = self._plan(graph)
+                residual |= {f"{block.name}/{name}" for name in _residual_scales(graph)}
+                for local, shape in plan.weight_shapes.items():
+                    if local in plan.statistics:
+                        continue
+                    name = f"{block.name}/{local}"
+                    known = shapes.get(name, shape)
+                    if len(known) != len(shape):
+                        raise SpaceError(
+                            f"weight {name!r} has {len(known)} axes in one choice and "
+                            f"{len(shape)} in another: it cannot be shared"
+                        )
+                    shapes[name] = tuple(map(max, known, shape))
+        return shapes, residual
+
+
+def sub_slices(shared: Shape, wanted: Shape) -> _Slices | None:
+    """How a sub-net's weight is cut from the shared one; None where it is the whole.
+
+    A prefix of every axis, but the centre of the last two axes of a four-axis kernel.
+    """
+    if tuple(shared) == tuple(wanted):
+        return None
+    slices = [slice(0, side) for side in wanted]
+    if len(wanted) == 4:
+        for axis in (2, 3):
+            begin = (shared[axis] - wanted[axis]) // 2
+            slices[axis] = slice(begin, begin + wanted[axis])
+    return tuple(slices)
+
+
+def _initial(name: str, shape: Shape, generator: torch.Generator | None) -> Tensor:
+    if len(shape) == 4:
+        return torch.randn(shape, generator=generator) * (2.0 / prod(shape[1:])) ** 0.5
+    if len(shape) > 1:
+        return torch.randn(shape, generator=generator) * (1.0 / prod(shape[1:])) ** 0.5
+    return torch.ones(shape) if name.endswith("/scale") else torch.zeros(shape)
+
+
+def _residual_scales(graph: Graph) -> set[str]:
+    found = set()
+    for node in graph.nodes:
+        if node.op_type == "Add":
+            for value in node.inputs:
+                producer = None if value is None else value.producer()
+                if producer is not None and producer.op_type == "BatchNormalization":
+                    scale = producer.inputs[1]
+                    found.add((scale.name or "") if scale is not None else "")
+    return found
+
+
+def _prefixed(normalise: Normalise, prefix: str) -> Normalise:
+    def inner(which: Normalisation, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        named = Normalisation(f"{prefix}/{which.mean}", f"{prefix}/{which.variance}", *which[2:])
+        return normalise(named, x, scale, bias)
+
+    return inner
