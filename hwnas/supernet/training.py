@@ -12,7 +12,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from hwnas.supernet.calibration import average_statistics
 from hwnas.supernet.checkpoint import load_training, save_training
 from hwnas.supernet.datasets import Dataset
 from hwnas.supernet.elastic import ElasticSupernet
+from hwnas.supernet.threads import side_by_side
 
 __all__ = [
     "DivergenceError",
@@ -47,6 +50,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
+_Derived = tuple[tuple[Tensor | None, ...], float]
 Progress = Callable[[int, int, Metrics], None]
 """Called as `progress(epoch, epochs, metrics)` after every epoch, epochs counted from 1."""
 
@@ -74,6 +78,8 @@ class Recipe:
         gradient_clip: Largest norm of the whole gradient.
         augmentation: Random changes of the images; None for none.
         zero_residual_scale: Whether residual branches start at zero.
+        coarse_share: Share of the epochs, from the first on, that see images of half the side, at
+            a quarter of the cost; for spaces whose networks end in a global average.
     """
 
     epochs: int = 20
@@ -90,6 +96,7 @@ class Recipe:
     gradient_clip: float = 5.0
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     zero_residual_scale: bool = False
+    coarse_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -160,16 +167,16 @@ def train_supernet(
 
     def step(images: Tensor, labels: Tensor) -> Metrics:
         paths = sandwich_paths(space, recipe.random_paths, rng, sandwich=recipe.sandwich)
-        return training_step(supernet, paths, images, labels, recipe)
+        return training_step(supernet, paths, images, labels, recipe, executor)
 
-    for epoch in range(len(rows), recipe.epochs):
-        parameters = list(supernet.parameters())
-        metrics = _epoch(step, optimiser, parameters, x, y, recipe, epoch, generator, checkpoint)
-        rows.append(metrics)
-        if checkpoint is not None:
-            save_training(checkpoint, identity, supernet, optimiser, generator, rng, rows)
-        if progress is not None:
-            progress(epoch + 1, recipe.epochs, metrics)
+    with side_by_side(device) as executor:
+        for epoch in range(len(rows), recipe.epochs):
+            metrics = _epoch(step, optimiser, x, y, recipe, epoch, generator, checkpoint)
+            rows.append(metrics)
+            if checkpoint is not None:
+                save_training(checkpoint, identity, supernet, optimiser, generator, rng, rows)
+            if progress is not None:
+                progress(epoch + 1, recipe.epochs, metrics)
     supernet.eval()
     seconds = time.perf_counter() - begin
     log.info("trained the supernet of %s for %d epochs in %.1f s", space.name, len(rows), seconds)
@@ -216,8 +223,7 @@ def finetune(
         return {"loss": loss.item()}
 
     for epoch in range(recipe.epochs):
-        parameters = list(module.parameters())
-        metrics = _epoch(step, optimiser, parameters, x, y, recipe, epoch, generator, None)
+        metrics = _epoch(step, optimiser, x, y, recipe, epoch, generator, None)
         if progress is not None:
             progress(epoch + 1, recipe.epochs, metrics)
     tensors = module.tensors()
@@ -248,11 +254,13 @@ def training_step(
     images: Tensor,
     labels: Tensor,
     recipe: Recipe,
+    executor: Executor | None = None,
 ) -> Metrics:
-    """Add the gradients of some sub-nets on one batch; the optimiser's step is the caller's.
+    """Set the gradients of some sub-nets on one batch, summed; the optimiser's step is the caller's.
 
-    A parameter that no path uses keeps a gradient of None, so that neither momentum nor weight
-    decay moves it.
+    A parameter that no path uses gets a gradient of None, so that neither momentum nor weight
+    decay moves it. Gradients are summed in the order of the paths: the result does not depend on
+    which thread is done first.
 
     Args:
         supernet: The supernet.
@@ -260,28 +268,46 @@ def training_step(
         images: `(n, c, h, w)`.
         labels: `(n,)`.
         recipe: Loss options.
+        executor: Runs the sub-nets side by side.
 
     Returns:
         `loss` of the first path, and the mean `loss_others` of the others if there are any.
     """
-    teacher: Tensor | None = None
-    losses = []
-    for path in paths:
-        logits = supernet(images, path)
-        if teacher is None:
-            target: Tensor = labels
-            smoothing = recipe.label_smoothing
-        else:
-            target, smoothing = teacher, 0.0
+    parameters = list(supernet.parameters())
+
+    def derive(logits: Tensor, target: Tensor, smoothing: float) -> _Derived:
         loss = functional.cross_entropy(logits, target, label_smoothing=smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.item())
-        if recipe.sandwich and recipe.distillation and teacher is None:
-            teacher = logits.detach().softmax(1)
+        return torch.autograd.grad(loss, parameters, allow_unused=True), loss.item()
+
+    def follow(path: Architecture) -> _Derived:
+        return derive(supernet(images, path), target, smoothing)
+
+    target, smoothing = labels, recipe.label_smoothing
+    first = supernet(images, paths[0])
+    jobs: list[Callable[[], _Derived]] = [partial(derive, first, labels, recipe.label_smoothing)]
+    if recipe.sandwich and recipe.distillation:
+        target, smoothing = first.detach().softmax(1), 0.0
+    jobs += [partial(follow, path) for path in paths[1:]]
+    del first
+    results = _run_all(jobs, executor)
+    for index, parameter in enumerate(parameters):
+        total: Tensor | None = None
+        for gradients, _ in results:
+            part = gradients[index]
+            if part is not None:
+                total = part if total is None else total + part
+        parameter.grad = total
+    losses = [loss for _, loss in results]
     metrics = {"loss": losses[0]}
     if len(losses) > 1:
         metrics["loss_others"] = sum(losses[1:]) / (len(losses) - 1)
     return metrics
+
+
+def _run_all(jobs: list[Callable[[], _Derived]], executor: Executor | None) -> list[_Derived]:
+    if executor is None:
+        return [job() for job in jobs]
+    return [future.result() for future in [executor.submit(job) for job in jobs]]
 
 
 def learning_rate_at(recipe: Recipe, progress: float) -> float:
@@ -301,7 +327,6 @@ def learning_rate_at(recipe: Recipe, progress: float) -> float:
 def _epoch(
     step: Callable[[Tensor, Tensor], Metrics],
     optimiser: torch.optim.Optimizer,
-    parameters: list[torch.nn.Parameter],
     x: Tensor,
     y: Tensor,
     recipe: Recipe,
@@ -314,6 +339,8 @@ def _epoch(
     order = torch.randperm(len(x), generator=generator).to(x.device)
     size = min(recipe.batch_size, len(x))
     batches = order[: len(x) // size * size].split(size)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    coarse = epoch < recipe.coarse_share * recipe.epochs
     total: Metrics = {}
     for index, batch in enumerate(batches):
         rate = learning_rate_at(recipe, (epoch + index / len(batches)) / recipe.epochs)
@@ -322,6 +349,8 @@ def _epoch(
         images = x[batch]
         if recipe.augmentation is not None:
             images = recipe.augmentation(images, generator)
+        if coarse:
+            images = functional.avg_pool2d(images, 2)
         optimiser.zero_grad(set_to_none=True)
         metrics = step(images, y[batch])
         norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)

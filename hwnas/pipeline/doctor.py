@@ -1,0 +1,93 @@
+"""What works on this machine, and what to do about the rest."""
+
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from hwnas import _core
+from hwnas.backends import get_backend
+from hwnas.costs import default_table_path
+from hwnas.errors import HwnasError
+from hwnas.profiling.rapl import find_rapl
+from hwnas.targets import available_targets, get_target
+
+__all__ = ["Check", "examine"]
+
+_LITTLE_SPACE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of the machine or the installation.
+
+    Args:
+        part: What was looked at.
+        works: Whether it does.
+        found: What was found.
+        remedy: What to do if it does not.
+    """
+
+    part: str
+    works: bool
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at everything; never raises."""
+    return [
+        Check("python", True, f"{platform.python_version()} on {platform.machine()}"),
+        *(_package(name) for name in ("numpy", "onnx", "onnxruntime", "torch")),
+        _engine(),
+        *(_target(name) for name in available_targets()),
+        _rapl(),
+        _disk(),
+    ]
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Check(name, False, "not installed", f"pip install {name}")
+
+
+def _engine() -> Check:
+    nothing = np.empty(0, np.uint8)
+    empty = _core.SlotTable(nothing, [], [], np.zeros(1), ["sum"])
+    return Check("native engine", True, f"instruction set {empty.instruction_set}")
+
+
+def _target(name: str) -> Check:
+    try:
+        target = get_target(name)
+        found = get_backend(target).is_available(target)
+    except HwnasError as error:
+        return Check(f"target {name}", False, str(error))
+    return Check(f"target {name}", found.works, found.reason, found.remedy)
+
+
+def _rapl() -> Check:
+    if find_rapl() is not None:
+        return Check("energy counters", True, "RAPL is readable: energy is measured")
+    if platform.system() == "Linux" and Path("/sys/class/powercap/intel-rapl:0").is_dir():
+        return Check(
+            "energy counters",
+            False,
+            "RAPL is there but not readable: energy is modelled",
+            "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj",
+        )
+    return Check("energy counters", False, "none: energy is modelled, and marked so")
+
+
+def _disk() -> Check:
+    folder = default_table_path().parent
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    enough = free > _LITTLE_SPACE_BYTES
+    remedy = "" if enough else "free some space, or put the table elsewhere with --table"
+    return Check("disk for the cost table", enough, f"{free / 2**30:.1f} GiB at {there}", remedy)

@@ -1,0 +1,182 @@
+"""From a run to model files: weights inherited from the supernet, a receipt beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.errors import ExportError
+from hwnas.export import ExportRequest, export_model
+from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
+from hwnas.lowering.torch_module import TorchModule
+from hwnas.pipeline.progress import Progress, silent
+from hwnas.search.run_directory import ChosenRecord, CostFigure, FrontMember, RunDirectory
+from hwnas.spaces import Architecture, get_space
+from hwnas.supernet.checkpoint import load_weights
+from hwnas.supernet.datasets import Dataset, load_dataset
+from hwnas.supernet.elastic import ElasticSupernet
+from hwnas.supernet.training import Recipe, finetune
+
+__all__ = ["export_run"]
+
+_CHECKED_IMAGES = 64
+
+_HOW = {
+    "predicted.latency_s": "Sum of the block latencies in the cost table, calibrated on whole "
+    "networks of the same target.",
+    "predicted.energy_j": "Sum over blocks of the cost table.",
+    "predicted.memory_bytes": "Peak of live activations, counted from tensor shapes; weights are "
+    "not in it.",
+    "measured.latency_s": "Median of interleaved runs of the whole network on the target, beside "
+    "a reference kernel that removes the machine's drift.",
+    "accuracy.validation": "Share of validation images classified rightly by the sub-net with "
+    "inherited weights and recalibrated batch norm; the search saw these images.",
+    "accuracy.test": "Share of test images classified rightly by the exported weights; nothing "
+    "saw these images before.",
+}
+_FINETUNED = "Share of images of the split classified rightly by the fine-tuned weights."
+_MODELLED_ENERGY = (
+    "No energy counter was readable: energy is operations and bytes times constants of the "
+    "target's file. It ranks networks on one target and is not a measurement."
+)
+
+
+def export_run(
+    run_path: Path,
+    out: Path,
+    *,
+    pick: str = "chosen",
+    format: str = "onnx",
+    finetune_epochs: int = 0,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Receipt:
+    """Export a network of a run.
+
+    Args:
+        run_path: Run directory of a finished search.
+        out: Folder to write.
+        pick: `chosen`, a name in the picks of `front.csv`, or an index there.
+        format: As `hwnas.export` knows it.
+        finetune_epochs: Epochs of training of this network alone, from inherited weights.
+        seed: Of the fine-tuning.
+        progress: Called with a line of text and the share done.
+
+    Raises:
+        RunError: The run is not there or not finished.
+        ExportError: The pick is unknown, or the run has no weights.
+    """
+    run = RunDirectory.open(run_path)
+    space = get_space(run.record.arguments["space"])
+    picked = _picked(run, pick)
+    architecture = space.architecture(np.array(picked.architecture))
+    if not run.has(run.supernet_path.name):
+        raise ExportError(
+            f"{run_path} has no trained weights: its estimator was "
+            f"{run.record.arguments['estimator']!r}; search with --estimator supernet"
+        )
+    dataset = load_dataset(run.record.arguments["data"])
+    supernet = ElasticSupernet(space)
+    load_weights(run.supernet_path, {"space": space.name}, supernet)
+    statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
+    weights = supernet.weights(architecture, statistics)
+    if finetune_epochs:
+        weights = finetune(
+            space,
+            architecture,
+            weights,
+            dataset,
+            Recipe(epochs=finetune_epochs, learning_rate=Recipe.learning_rate / 5),
+            rng=np.random.default_rng(seed),
+            progress=lambda done, epochs, metrics: progress(
+                f"fine-tuning, epoch {done} of {epochs}", done / epochs
+            ),
+        )
+    module = TorchModule(space.network(architecture), weights)
+    module.eval()
+    images = dataset.x_test[:_CHECKED_IMAGES]
+    facts = _facts(run, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
+    return export_model(
+        ExportRequest(space, architecture, weights, images, _logits(module, images), facts),
+        out,
+        format,
+    )
+
+
+def _picked(run: RunDirectory, pick: str) -> ChosenRecord:
+    """The chosen network, or another member of the front in the same form."""
+    chosen = run.read_chosen()
+    if pick == "chosen":
+        return chosen
+    front = run.read_front()
+    found = next((m for m in front if pick in m.picks or pick == str(m.index)), None)
+    if found is None:
+        names = sorted({name for member in front for name in member.picks})
+        raise ExportError(
+            f"no pick {pick!r} in {run.path}: chosen, {', '.join(names)}, or 0 to {len(front) - 1}"
+        )
+    if list(found.architecture) == chosen.architecture:
+        return chosen
+    return ChosenRecord(
+        pick,
+        list(found.architecture),
+        {},
+        _predicted(run, found),
+        {},
+        chosen.budgets,
+        budget_kept=True,
+        error=type(chosen.error)(found.error),
+    )
+
+
+def _predicted(run: RunDirectory, member: FrontMember) -> dict[str, CostFigure]:
+    provenance = run.record.provenance
+    return {
+        metric: CostFigure(value, provenance.get(metric, "modelled"))
+        for metric, value in member.costs.items()
+    }
+
+
+def _facts(
+    run: RunDirectory,
+    picked: ChosenRecord,
+    accuracy: dict[str, Accuracy],
+    *,
+    finetuned: bool,
+) -> ReceiptFacts:
+    said = {f"accuracy.{split}" for split in accuracy}
+    said |= {f"predicted.{metric}" for metric in picked.predicted}
+    said |= {f"measured.{metric}" for metric in picked.measured}
+    how = {name: _HOW[name] for name in said}
+    if finetuned:
+        how |= {name: _FINETUNED for name in said if name.startswith("accuracy.")}
+    energy = picked.predicted.get("energy_j")
+    modelled = energy is not None and energy.provenance != "measured"
+    return ReceiptFacts(
+        run.record.target,
+        accuracy,
+        picked.predicted,
+        picked.measured,
+        how,
+        picked.budgets,
+        picked.budget_kept if picked.budgets else None,
+        _MODELLED_ENERGY if modelled else None,
+    )
+
+
+def _accuracies(module: TorchModule, dataset: Dataset) -> dict[str, Accuracy]:
+    found = {}
+    for split, x, y in (
+        ("validation", dataset.x_val, dataset.y_val),
+        ("test", dataset.x_test, dataset.y_test),
+    ):
+        right = _logits(module, x).argmax(axis=1) == y
+        found[split] = Accuracy(float(right.mean()), len(y))
+    return found
+
+
+@torch.no_grad()
+def _logits(module: TorchModule, images: Any) -> np.ndarray:
+    parts = [module(part) for part in torch.from_numpy(images).split(256)]
+    return torch.cat(parts).numpy()

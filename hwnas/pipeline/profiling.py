@@ -1,0 +1,48 @@
+"""Space and target to compiled costs; what the table lacks is measured first."""
+
+import logging
+
+import numpy as np
+
+from hwnas.backends import get_backend
+from hwnas.costs import CompiledCosts, CostTable, compile_costs
+from hwnas.errors import TableError
+from hwnas.pipeline.progress import Progress, silent
+from hwnas.profiling import Protocol, profile_space, source_of
+from hwnas.spaces import SearchSpace
+from hwnas.targets import Target
+
+__all__ = ["costs_of"]
+
+log = logging.getLogger(__name__)
+
+
+def costs_of(
+    space: SearchSpace,
+    target: Target,
+    table: CostTable,
+    *,
+    protocol: Protocol | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> CompiledCosts:
+    """Costs of every architecture of a space, profiling first where rows are missing.
+
+    Raises:
+        TargetError: The target does not work on this machine.
+        TableError: The table cannot be read or written.
+    """
+    source = source_of(target, get_backend(target))
+    try:
+        return compile_costs(space, table, source)
+    except TableError as error:
+        log.info("profiling first: %s", error)
+    profile_space(
+        space,
+        target,
+        table,
+        protocol=protocol,
+        rng=np.random.default_rng(seed),
+        progress=progress,
+    )
+    return compile_costs(space, table, source)

@@ -1,0 +1,90 @@
+"""What a search is asked for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.errors import QuantityError
+from hwnas.quantities import parse_metric
+
+__all__ = ["Limit", "SearchRequest"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper limit on a metric.
+
+    Args:
+        metric: Such as `latency_s`.
+        value: In SI units, or a share of what the largest network of the space costs.
+        is_share: Which of the two.
+    """
+
+    metric: str
+    value: float
+    is_share: bool = False
+
+    @classmethod
+    def parse(cls, text: str, metric: str) -> "Limit":
+        """Read `2ms`, or `50%` of the largest network.
+
+        Raises:
+            QuantityError: Neither a quantity of the metric nor a percentage.
+        """
+        if not text.strip().endswith("%"):
+            return cls(metric, parse_metric(text, metric))
+        try:
+            share = float(text.strip()[:-1]) / 100.0
+        except ValueError:
+            share = 0.0
+        if not 0.0 < share <= 1.0:
+            raise QuantityError(f"{text!r} is no share of the largest network: 0% < share <= 100%")
+        return cls(metric, share, is_share=True)
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """Arguments of a search.
+
+    Args:
+        space: Name of the space.
+        target: Name of the target.
+        threads: Threads; None for the target's own.
+        limits: Budgets.
+        strategy: Name of the strategy.
+        estimator: Name of the estimator.
+        data: Data set, as `--data` takes it.
+        evaluations: Architectures to evaluate.
+        population: Architectures per generation.
+        epochs: Epochs of supernet training; None for the recipe's own.
+        seed: Of all random draws.
+    """
+
+    space: str
+    target: str = "cpu"
+    threads: int | None = None
+    limits: tuple[Limit, ...] = ()
+    strategy: str = "nsga2"
+    estimator: str = "supernet"
+    data: str = "digits"
+    evaluations: int = 400
+    population: int = 40
+    epochs: int | None = None
+    seed: int = 0
+
+    def arguments(self) -> dict[str, Any]:
+        """What `run.json` keeps and a resumed run must repeat."""
+        return {
+            "space": self.space,
+            "target": self.target,
+            "threads": self.threads,
+            "limits": {
+                limit.metric: f"{100 * limit.value:g}%" if limit.is_share else limit.value
+                for limit in self.limits
+            },
+            "strategy": self.strategy,
+            "estimator": self.estimator,
+            "data": self.data,
+            "evaluations": self.evaluations,
+            "population": self.population,
+            "epochs": self.epochs,
+        }

@@ -1,0 +1,71 @@
+"""How names and numbers are written on the page."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hwnas.quantities import format_metric, format_quantity
+
+__all__ = [
+    "metric_label",
+    "percent",
+    "plain",
+    "quantity",
+    "seconds",
+    "signed_percent",
+]
+
+UNKNOWN = "not known"
+_NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+_LABELS = {
+    "error": "Error",
+    "latency_s": "Latency",
+    "energy_j": "Energy",
+    "memory_bytes": "Peak memory",
+}
+
+
+def metric_label(metric: str) -> str:
+    """`latency_s` as `Latency`; a metric of a plug-in under its own name."""
+    return _LABELS.get(metric, metric)
+
+
+def quantity(value: float | None, metric: str) -> str:
+    """A value with its unit; an error as a percentage."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = percent(value) if metric == "error" else format_metric(value, metric)
+    return text.replace(" ", _NO_BREAK)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with two decimals."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{100.0 * fraction:.2f}{_NO_BREAK}%"
+
+
+def signed_percent(fraction: float) -> str:
+    """A change as a percentage with its sign."""
+    return f"{100.0 * fraction:+.1f}{_NO_BREAK}%"
+
+
+def seconds(value: float) -> str:
+    """A duration with its unit; from two minutes on in minutes, from two hours on in hours."""
+    for limit, divisor, unit in ((7200.0, 3600.0, "h"), (120.0, 60.0, "min")):
+        if math.isfinite(value) and value >= limit:
+            return f"{value / divisor:.3g}{_NO_BREAK}{unit}"
+    return format_quantity(value, "time").replace(" ", _NO_BREAK)
+
+
+def plain(value: Any) -> str:
+    """An option or argument as a reader writes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,371 @@
+"""The report of a run: one HTML page that needs nothing else, neither network nor JavaScript.
+
+Everything that comes from the run directory is text to escape; only the plots, drawn here, go into
+the page as they are.
+"""
+
+import logging
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from hwnas.errors import HwnasError, RunError
+from hwnas.report import wording
+from hwnas.report.plots import Mark, plot_progress, plot_trade_off
+from hwnas.search.run_directory import (
+    ChosenRecord,
+    CostFigure,
+    FrontMember,
+    HistoryTable,
+    RunDirectory,
+)
+from hwnas.spaces import get_space
+
+__all__ = ["write_report"]
+
+log = logging.getLogger(__name__)
+
+REPORT_NAME = "report.html"
+LATENCY = "latency_s"
+_MOST_FRONT_ROWS = 200
+_NO_ORIGIN = "origin not recorded"
+_SOURCES = {
+    "measured": "timed or counted on the target",
+    "simulated": "computed by a simulator of the target",
+    "modelled": "computed by a formula from counts or from measured parts",
+    "published": "taken from a publication or its data",
+}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A metric of the front table."""
+
+    metric: str
+    label: str
+    provenance: str
+
+
+@dataclass(frozen=True)
+class _CostRow:
+    """One metric of the chosen network."""
+
+    label: str
+    budget: str
+    predicted: str
+    predicted_from: str
+    measured: str
+    measured_from: str
+    interval: str
+    samples: str
+    deviation: str
+    kept: bool | None
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """A plot with the text that stands for it."""
+
+    svg: Markup
+    title: str
+    caption: str
+
+
+def write_report(run: RunDirectory, path: Path | str | None = None) -> Path:
+    """Write the report of a run; an unfinished one is reported as far as it came.
+
+    Args:
+        run: The run.
+        path: The page; by default `report.html` in the run directory.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: A file of the run is malformed, or the page cannot be written.
+    """
+    page = Path(path) if path is not None else run.path / REPORT_NAME
+    history = run.read_history() if run.has("history.parquet") else None
+    front = run.read_front() if run.has("front.csv") else []
+    chosen = run.read_chosen() if run.has("chosen.json") else None
+    text = _environment().get_template("report.html").render(_context(run, history, front, chosen))
+    part = page.with_name(f"{page.name}.part")
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(page)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise RunError(f"cannot write the report {page}: {error.strerror or error}") from error
+    log.info("wrote %s, %d bytes", page, len(text))
+    return page
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("hwnas.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _context(
+    run: RunDirectory,
+    history: HistoryTable | None,
+    front: list[FrontMember],
+    chosen: ChosenRecord | None,
+) -> dict[str, object]:
+    record = run.record
+    columns = _columns(run, front, chosen)
+    provenances = {column.provenance for column in columns}
+    if chosen is not None:
+        figures = (*chosen.predicted.values(), *chosen.measured.values())
+        provenances |= {figure.provenance for figure in figures}
+    return {
+        "record": record,
+        "space": wording.plain(record.arguments.get("space", "a search")),
+        "chosen": chosen,
+        "budgets": _budgets(chosen),
+        "verdict": _verdict(chosen),
+        "cost_rows": [] if chosen is None else _cost_rows(chosen),
+        "error_rows": [] if chosen is None else _error_rows(chosen),
+        "blocks": [] if chosen is None else _blocks(run, chosen),
+        "candidates": [] if chosen is None else _candidates(chosen),
+        "plots": _plots(history, front, chosen),
+        "columns": columns,
+        "front_rows": [_front_row(member, columns, chosen) for member in front[:_MOST_FRONT_ROWS]],
+        "front_size": len(front),
+        "evaluated": None if history is None else len(history),
+        "met": None if history is None else int((history.violation <= 0).sum()),
+        "sources": [(name, text) for name, text in _SOURCES.items() if name in provenances],
+        "arguments": [(name, wording.plain(v)) for name, v in record.arguments.items()],
+        "timings": [(name, wording.seconds(v)) for name, v in record.timings_s.items()],
+    }
+
+
+# The chosen network -----------------------------------------------------------------------------
+
+
+def _budgets(chosen: ChosenRecord | None) -> list[str]:
+    if chosen is None:
+        return []
+    limits = chosen.budgets.items()
+    return [f"{wording.metric_label(m).lower()} ≤ {wording.quantity(v, m)}" for m, v in limits]
+
+
+def _verdict(chosen: ChosenRecord | None) -> tuple[str, str]:
+    """Tone and text of the badge."""
+    if chosen is None:
+        return "open", "No network chosen yet"
+    if not chosen.budgets:
+        return "open", "No budget was set"
+    how = "measured" if chosen.measured.keys() & chosen.budgets.keys() else "predicted only"
+    return ("good", f"Budget kept ({how})") if chosen.budget_kept else ("bad", "Budget not kept")
+
+
+def _cost_rows(chosen: ChosenRecord) -> list[_CostRow]:
+    metrics = dict.fromkeys((*chosen.budgets, *chosen.predicted, *chosen.measured))
+    return [_cost_row(chosen, metric) for metric in metrics]
+
+
+def _cost_row(chosen: ChosenRecord, metric: str) -> _CostRow:
+    predicted, measured = chosen.predicted.get(metric), chosen.measured.get(metric)
+    limit = chosen.budgets.get(metric)
+    known = [f.value for f in (measured, predicted) if f is not None and f.value is not None]
+    deviation = ""
+    if measured and predicted and measured.value is not None and predicted.value:
+        deviation = wording.signed_percent(measured.value / predicted.value - 1.0)
+    interval = samples = ""
+    if measured is not None and measured.low is not None and measured.high is not None:
+        low, high = (wording.quantity(v, metric) for v in (measured.low, measured.high))
+        interval = f"{low} to {high}"
+    if measured is not None and measured.repeats:
+        samples = f"{measured.repeats} runs"
+        if measured.spread is not None:
+            samples += f", quartiles {wording.quantity(measured.spread, metric)} apart"
+    return _CostRow(
+        label=wording.metric_label(metric),
+        budget="" if limit is None else f"≤ {wording.quantity(limit, metric)}",
+        predicted=_value(predicted, metric),
+        predicted_from=predicted.provenance if predicted else "",
+        measured=_value(measured, metric),
+        measured_from=measured.provenance if measured else "",
+        interval=interval,
+        samples=samples,
+        deviation=deviation,
+        kept=known[0] <= limit if known and limit is not None else None,
+    )
+
+
+def _value(figure: CostFigure | None, metric: str) -> str:
+    return "—" if figure is None else wording.quantity(figure.value, metric)
+
+
+def _error_rows(chosen: ChosenRecord) -> list[tuple[str, str, str, str]]:
+    """Split, accuracy, error, images."""
+    error = chosen.error
+    rows = []
+    for split, value, images in (
+        ("Test", error.test, error.test_images),
+        ("Validation", error.validation, error.validation_images),
+    ):
+        if value is not None:
+            count = "not recorded" if images is None else f"{images:,}"
+            rows.append((split, wording.percent(1.0 - value), wording.percent(value), count))
+    return rows
+
+
+def _blocks(run: RunDirectory, chosen: ChosenRecord) -> list[tuple[str, str]]:
+    """Options by block: what stands before the last dot of a decision's name, and the rest."""
+    absent = _absent_decisions(run, chosen)
+    rows: dict[str, list[str]] = {}
+    for name, option in chosen.options.items():
+        block, dot, part = name.rpartition(".")
+        found = rows.setdefault(block if dot else name, [])
+        if name not in absent:
+            shown = wording.plain(option)
+            found.append(f"{part.replace('_', ' ')} {shown}" if dot else shown)
+    return [(block, " · ".join(parts) or "left out") for block, parts in rows.items()]
+
+
+def _absent_decisions(run: RunDirectory, chosen: ChosenRecord) -> set[str]:
+    """Decisions that shape nothing in the chosen network; none if the space is not at hand."""
+    try:
+        space = get_space(str(run.record.arguments.get("space", "")))
+        options = space.options(space.architecture(np.array(chosen.architecture)))
+    except HwnasError:
+        return set()
+    read: set[str] = set()
+    used: set[str] = set()
+    for block in space.blocks:
+        read.update(block.reads.values())
+        gate = block.present
+        option = None if gate is None else options[gate.decision]
+        if gate is None or (isinstance(option, int) and option >= gate.minimum):
+            used.update(block.decisions)
+    return read - used
+
+
+def _candidates(chosen: ChosenRecord) -> list[list[tuple[str, str]]]:
+    """Label and text of each cell, a row for each network that was measured."""
+    if len(chosen.candidates) < 2:
+        return []
+    metrics = dict.fromkeys(metric for found in chosen.candidates for metric in found.measured)
+    rows = []
+    for number, found in enumerate(chosen.candidates, 1):
+        row = [("No.", str(number))]
+        for metric in metrics:
+            label = wording.metric_label(metric)
+            row.append((f"{label}, predicted", _cell(found.predicted.get(metric), metric)))
+            row.append((f"{label}, measured", _cell(found.measured.get(metric), metric)))
+        same = found.architecture == chosen.architecture
+        row.append(("Budget", ("kept" if found.kept else "not kept") + ", chosen" * same))
+        rows.append(row)
+    return rows
+
+
+def _cell(figure: CostFigure | None, metric: str) -> str:
+    """A value and where it comes from."""
+    return "—" if figure is None else f"{_value(figure, metric)} ({figure.provenance})"
+
+
+# The front --------------------------------------------------------------------------------------
+
+
+def _columns(
+    run: RunDirectory, front: list[FrontMember], chosen: ChosenRecord | None
+) -> list[_Column]:
+    if not front:
+        return []
+    origins: dict[str, str] = {}
+    if chosen is not None:
+        origins |= {metric: figure.provenance for metric, figure in chosen.predicted.items()}
+    origins |= run.record.provenance
+    metrics = ["error", *front[0].costs]
+    return [_Column(m, wording.metric_label(m), origins.get(m, _NO_ORIGIN)) for m in metrics]
+
+
+def _front_row(
+    member: FrontMember, columns: list[_Column], chosen: ChosenRecord | None
+) -> dict[str, object]:
+    values = {"error": member.error, **member.costs}
+    return {
+        "index": member.index,
+        "picks": ", ".join(member.picks),
+        "cells": [(c, wording.quantity(values[c.metric], c.metric)) for c in columns],
+        "chosen": chosen is not None and list(member.architecture) == chosen.architecture,
+    }
+
+
+# Plots ------------------------------------------------------------------------------------------
+
+
+def _plots(
+    history: HistoryTable | None, front: list[FrontMember], chosen: ChosenRecord | None
+) -> list[_Plot]:
+    if history is None:
+        return []
+    plots = [
+        plot
+        for metric in history.metrics
+        if (plot := _trade_off(history, metric, front, chosen)) is not None
+    ]
+    limits = {} if chosen is None else chosen.budgets
+    metric = LATENCY if LATENCY in history.metrics else next(iter(history.metrics), LATENCY)
+    svg = plot_progress(history, metric, limits.get(metric))
+    if svg is not None:
+        best = float(np.nanmin(history.error[history.violation <= 0]))
+        caption = (
+            f"After {len(history):,} architectures the least error within budget is "
+            f"{wording.percent(best)}. The hypervolume is that of error and "
+            f"{wording.metric_label(metric).lower()}, as a share of its last value."
+        )
+        plots.insert(min(1, len(plots)), _Plot(Markup(svg), "Progress of the search", caption))
+    return plots
+
+
+def _trade_off(
+    history: HistoryTable, metric: str, front: list[FrontMember], chosen: ChosenRecord | None
+) -> _Plot | None:
+    svg = plot_trade_off(
+        metric,
+        history.costs[:, history.metrics.index(metric)],
+        history.error,
+        np.array([member.costs.get(metric, math.nan) for member in front], dtype=np.float64),
+        np.array([member.error for member in front], dtype=np.float64),
+        chosen=None if chosen is None else _mark(chosen, metric, history),
+        limit=None if chosen is None else chosen.budgets.get(metric),
+    )
+    if svg is None:
+        return None
+    label = wording.metric_label(metric).lower()
+    known = int(np.isfinite(history.error).sum())
+    caption = (
+        "Each point is an evaluated architecture, at the error that the search estimated; the "
+        f"line joins members of the front that none beats in both error and {label}. "
+        f"{known:,} of {len(history):,} are shown"
+    )
+    if known < len(history):
+        caption += "; the others broke a budget, and their error was not asked for"
+    return _Plot(Markup(svg), f"Error against predicted {label}", caption + ".")
+
+
+def _mark(chosen: ChosenRecord, metric: str, history: HistoryTable) -> Mark:
+    """Where the chosen network stands: at the error that the search saw, if it saw one."""
+    error = math.nan if chosen.error.validation is None else chosen.error.validation
+    if history.population.shape[1] == len(chosen.architecture):
+        wanted = np.array(chosen.architecture, np.uint8)
+        same = (history.population == wanted).all(axis=1) & np.isfinite(history.error)
+        if same.any():
+            error = float(history.error[int(np.argmax(same))])
+    predicted = chosen.predicted.get(metric)
+    value = math.nan if predicted is None or predicted.value is None else predicted.value
+    return Mark(error, value, chosen.measured.get(metric))
