@@ -17,7 +17,7 @@ from scipy.stats import kendalltau
 from hwnas.backends import MeasuringBackend, get_backend
 from hwnas.costs import CostTable, compile_costs
 from hwnas.lowering import random_weights
-from hwnas.profiling import Protocol, measure_networks, profile_space, source_of
+from hwnas.profiling import Protocol, measure_networks, profile_space, source_of, space_anchors
 from hwnas.spaces import get_space
 from hwnas.targets import get_target
 
@@ -71,8 +71,7 @@ def compare(label: str, name: str, count: int, limit_s: float, threads: int) -> 
                     backend,
                     protocol=Protocol(limit_s=limit_s / 2, interval=0.005),
                     rng=rng,
-                    table=table,
-                    source=source,
+                    anchors=space_anchors(space, backend, target, table, source),
                 )
                 for _ in range(2)
             )

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 bad arguments, 3 the budget cannot be met.
 """
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,10 +37,13 @@ def cli() -> None:
 
 
 def command(function: Callable[..., None]) -> click.Command:
-    """A subcommand with the options that all share; gets a `Console` first."""
+    """A subcommand with the options that all share; gets a `Console` first, the seed if it asks."""
+    takes_seed = "seed" in inspect.signature(function).parameters
 
     @functools.wraps(function)
-    def run(as_json: bool, verbose: int, **arguments: Any) -> None:
+    def run(as_json: bool, verbose: int, seed: int, **arguments: Any) -> None:
+        if takes_seed:
+            arguments["seed"] = seed
         function(Console(as_json=as_json, verbosity=verbose), **arguments)
 
     name = function.__name__.strip("_").replace("_", "-")
@@ -75,7 +79,7 @@ limit_option = click.option(
 
 
 @command
-def doctor(console: Console, seed: int) -> None:
+def doctor(console: Console) -> None:
     """Tell what works on this machine, and what to do about the rest."""
     from hwnas.pipeline.doctor import examine
 
@@ -89,7 +93,7 @@ def doctor(console: Console, seed: int) -> None:
 
 @command
 @click.argument("name", required=False)
-def targets(console: Console, name: str | None, seed: int) -> None:
+def targets(console: Console, name: str | None) -> None:
     """List the devices, or describe one."""
     import msgspec
 
@@ -110,7 +114,7 @@ def targets(console: Console, name: str | None, seed: int) -> None:
 
 @command
 @click.argument("name", required=False)
-def spaces(console: Console, name: str | None, seed: int) -> None:
+def spaces(console: Console, name: str | None) -> None:
     """List the search spaces, or describe one."""
     from hwnas.spaces import available_spaces, get_space
 
@@ -134,8 +138,7 @@ def spaces(console: Console, name: str | None, seed: int) -> None:
             "blocks": [block.name for block in space.blocks],
         },
         f"{space.name}: {space.description}\n{space.cardinality:.4g} architectures, "
-        f"{len(space.blocks)} blocks\n"
-        + console.table("", ["decision", "options"], rows),
+        f"{len(space.blocks)} blocks\n" + console.table("", ["decision", "options"], rows),
     )
 
 
@@ -252,11 +255,17 @@ def measure(
 @click.option("--estimator", default="supernet", show_default=True)
 @click.option("--data", default="digits", show_default=True, help="Data set.")
 @click.option(
-    "--evaluations", type=click.IntRange(1), default=400, show_default=True,
+    "--evaluations",
+    type=click.IntRange(1),
+    default=400,
+    show_default=True,
     help="Architectures to evaluate.",
 )
 @click.option(
-    "--population", type=click.IntRange(2, _LARGEST_POPULATION), default=40, show_default=True,
+    "--population",
+    type=click.IntRange(2, _LARGEST_POPULATION),
+    default=40,
+    show_default=True,
     help="Architectures in a generation.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of supernet training.")
@@ -295,12 +304,15 @@ def search(
 
 @command
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--pick", default="chosen", show_default=True,
-              help="chosen, best, knee, fastest, or an index of front.csv.")
+@click.option(
+    "--pick",
+    default="chosen",
+    show_default=True,
+    help="chosen, best, knee, fastest, or an index of front.csv.",
+)
 @click.option("--format", "form", default="onnx", show_default=True)
 @click.option("--finetune-epochs", type=click.IntRange(0), default=0, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")
-@table_option
 def export(
     console: Console,
     run: Path,
@@ -308,7 +320,6 @@ def export(
     form: str,
     finetune_epochs: int,
     output: Path,
-    table: Path | None,
     seed: int,
 ) -> None:
     """Write a network of a run as a model file with its receipt."""
@@ -336,8 +347,10 @@ def export(
 
 @command
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="RUN/report.html by default.")
-def report(console: Console, run: Path, output: Path | None, seed: int) -> None:
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="RUN/report.html by default."
+)
+def report(console: Console, run: Path, output: Path | None) -> None:
     """Write one self-contained HTML page about a run."""
     from hwnas.report import write_report
     from hwnas.search.run_directory import RunDirectory
@@ -354,7 +367,7 @@ def table() -> None:
 @command
 @click.argument("file", type=click.Path(path_type=Path))
 @table_option
-def _export(console: Console, file: Path, table: Path | None, seed: int) -> None:
+def _export(console: Console, file: Path, table: Path | None) -> None:
     """Write all rows to a .csv or .parquet file."""
     from hwnas.costs import CostTable, default_table_path
 
@@ -366,7 +379,7 @@ def _export(console: Console, file: Path, table: Path | None, seed: int) -> None
 @command
 @click.argument("file", type=click.Path(path_type=Path))
 @table_option
-def _merge(console: Console, file: Path, table: Path | None, seed: int) -> None:
+def _merge(console: Console, file: Path, table: Path | None) -> None:
     """Take over all rows of another table; of equal rows the newer one stays."""
     from hwnas.costs import CostTable, default_table_path
 

@@ -1,17 +1,19 @@
 """What commands show: results on stdout, everything else on stderr.
 
-With `--json` stdout carries one JSON object and nothing else. A progress bar is shown on a terminal;
-in a log the same becomes a plain line every few seconds.
+With `--json` stdout carries one JSON object and nothing else. A progress bar is shown on a
+terminal; in a log the same becomes a plain line every few seconds.
 """
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+
+from hwnas.progress import Progress
 
 __all__ = ["Console"]
 
@@ -59,15 +61,16 @@ class Console:
         return capture.get().rstrip("\n")
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[str, float], None]]:
+    def progress(self) -> Iterator[Progress]:
         """A bar or plain lines, gone or done at the end."""
         if not sys.stderr.isatty():
             yield _PlainLines()
             return
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-        bar = Progress(
+        bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),

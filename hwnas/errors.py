@@ -1,6 +1,7 @@
 """One tree of errors, so that a caller can catch all of hwnas or one cause.
 
-Each class also inherits the built-in that fits it. A message says what was asked, what was found and what to do.
+Each class also inherits the built-in that fits it. A message says what was asked, what was found
+and what to do.
 """
 
 __all__ = [

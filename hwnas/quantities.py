@@ -8,7 +8,8 @@ import re
 
 from hwnas.errors import QuantityError
 
-__all__ = ["METRIC_DIMENSIONS", "format_metric", "format_quantity", "parse_metric", "parse_quantity"]
+__all__ = ["METRIC_DIMENSIONS", "format_metric", "format_quantity", "parse_metric",
+"parse_quantity"]
 
 _UNITS: dict[str, dict[str, float]] = {
     "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0},

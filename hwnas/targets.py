@@ -1,7 +1,7 @@
 """Targets: what a device is, read from `targets/<device>/device.toml`.
 
-A *kind* of hardware is code (a backend), a *device* is data (this file). User devices are TOML files
-given by path, or entry points of the group `hwnas.targets` that name a folder.
+A *kind* of hardware is code (a backend), a *device* is data (this file). User devices are TOML
+files given by path, or entry points of the group `hwnas.targets` that name a folder.
 """
 
 import hashlib

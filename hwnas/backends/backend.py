@@ -1,7 +1,7 @@
 """The contract between hwnas and one kind of hardware.
 
-A backend says whether it works here, what it runs on, and how a graph becomes something that can be
-timed. It does not decide how often or in which order to time: that is the measuring protocol of
+A backend says whether it works here, what it runs on, and how a graph becomes something that can
+be timed. It does not decide how often or in which order to time: that is the measuring protocol of
 `hwnas.profiling`, the same for every kind. Backends of hardware that is not here (a formula, a
 simulator) implement `ModellingBackend` instead and give costs directly.
 """

@@ -79,10 +79,10 @@ class OnnxRuntimeCpuBackend:
 
     def is_available(self, target: Target) -> Availability:
         """Whether ONNX Runtime has its CPU provider and the machine the threads."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = _cores()
         if "CPUExecutionProvider" not in ort.get_available_providers():
             return Availability(False, "no CPU provider", "pip install onnxruntime")
-        if target.runtime.threads > (cores or 1):
+        if target.runtime.threads > cores:
             return Availability(
                 False,
                 f"{target.runtime.threads} threads asked for, {cores} cores here",
@@ -142,6 +142,12 @@ class OnnxRuntimeCpuBackend:
             options.optimized_model_filepath = str(path)
             _session(to_onnx(graph, weights).SerializeToString(), options)
             return onnx.load(path)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _options(target: Target, *, optimise: bool) -> ort.SessionOptions:

@@ -1,7 +1,7 @@
 """A device that is a formula: the smallest complete backend, and the template for new ones.
 
-Latency is a roofline (Williams et al., Roofline, CACM 2009) plus a fixed time per kernel; energy is
-linear in operations and bytes.
+Latency is a roofline (Williams et al., Roofline, CACM 2009) plus a fixed time per kernel; energy
+is linear in operations and bytes.
 """
 
 from collections.abc import Mapping

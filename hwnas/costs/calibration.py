@@ -1,9 +1,9 @@
 """From the sum of block costs to the cost of a network.
 
-A plain sum is biased on most runtimes: blocks overlap, share caches, and each dispatch has a price.
-`total = a + b * sum + c * kernels`, fitted on a few whole networks of the same target, removes the
-bias. Which of the three terms to use is decided by leave-one-out error, so that few networks do not
-buy a bad fit.
+A plain sum is biased on most runtimes: blocks overlap, share caches, and each dispatch has a
+price. `total = a + b * sum + c * kernels`, fitted on a few whole networks of the same target,
+removes the bias. Which of the three terms to use is decided by leave-one-out error, so that few
+networks do not buy a bad fit.
 """
 
 from dataclasses import dataclass

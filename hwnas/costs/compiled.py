@@ -1,8 +1,8 @@
 """A space and a cost table, compiled into a dense table of slots.
 
 Every choice block becomes a row of slots indexed by the block's own decisions; the cost of an
-architecture is a gather and a sum (a maximum for memory), in C++ for whole populations. Calibration
-is folded into the slots, so it costs nothing.
+architecture is a gather and a sum (a maximum for memory), in C++ for whole populations.
+Calibration is folded into the slots, so it costs nothing.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """The cost table: one SQLite file of what kernels cost on targets.
 
-A row says which kernel, on which target, with which runtime, by which metric, how much, how surely,
-and where the number comes from. The raw samples behind measured rows are kept beside them, written
-every few seconds while a profile runs: a killed profile resumes from them.
+A row says which kernel, on which target, with which runtime, by which metric, how much, how
+surely, and where the number comes from. The raw samples behind measured rows are kept beside them,
+written every few seconds while a profile runs: a killed profile resumes from them.
 """
 
 import csv

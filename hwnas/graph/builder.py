@@ -56,7 +56,8 @@ class GraphBuilder:
     def output(self, value: ir.Value, name: str) -> None:
         """Declare an output of the graph under the given name.
 
-        A value that is an input or already an output passes through an `Identity`, as ONNX wants distinct names.
+        A value that is an input or already an output passes through an `Identity`, as ONNX wants
+        distinct names.
         """
         if value.producer() is None or value in self._outputs:
             value = self._emit("Identity", [value], shape_of(value))
@@ -111,10 +112,11 @@ class GraphBuilder:
 
     def batch_norm(self, x: ir.Value, *, name: str) -> ir.Value:
         """Batch normalisation with running statistics (inference form)."""
-        channels = shape_of(x)[1]
-        weights = [self.weight(f"{name}/{part}", (channels,)) for part in ("scale", "bias", "mean", "variance")]
+        parts = ("scale", "bias", "mean", "variance")
+        weights = [self.weight(f"{name}/{part}", shape_of(x)[1:2]) for part in parts]
+        attributes = {"epsilon": BATCH_NORM_EPSILON}
         return self._emit(
-            "BatchNormalization", [x, *weights], shape_of(x), {"epsilon": BATCH_NORM_EPSILON}, name=name
+            "BatchNormalization", [x, *weights], shape_of(x), attributes, name=name
         )
 
     def relu(self, x: ir.Value) -> ir.Value:

@@ -1,7 +1,7 @@
 """Kernels: the units that a runtime executes, and their keys.
 
-A kernel is a fused subgraph with shapes, types and attributes but without weight values. Its key is
-128 bits over that description (`hwnas._core.canonical_key`), equal for isomorphic subgraphs and
+A kernel is a fused subgraph with shapes, types and attributes but without weight values. Its key
+is 128 bits over that description (`hwnas._core.canonical_key`), equal for isomorphic subgraphs and
 stable across machines and Python versions; its signature is the same thing for human readers.
 """
 

@@ -1,7 +1,7 @@
 """Graph to torch: a compiled plan of tensor functions, and a module that holds its weights.
 
-The plan is the only interpreter of graphs in torch. It reads every attribute once, when it is made;
-running it is a walk over a list. Stand-alone networks (`TorchModule`) and the blocks of a
+The plan is the only interpreter of graphs in torch. It reads every attribute once, when it is
+made; running it is a walk over a list. Stand-alone networks (`TorchModule`) and the blocks of a
 supernet (`hwnas.supernet`) run the same plans, the latter on slices of shared weights.
 """
 

@@ -8,8 +8,8 @@ import numpy as np
 from hwnas.backends import MeasuringBackend, get_backend
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.lowering import random_weights
-from hwnas.pipeline.progress import Progress, silent
-from hwnas.profiling import Estimate, Protocol, measure_networks
+from hwnas.progress import Progress, silent
+from hwnas.profiling import Estimate, Protocol, measure_networks, space_anchors
 from hwnas.search import Budgets, Front
 from hwnas.search.run_directory import Candidate, CostFigure
 from hwnas.targets import Target
@@ -62,7 +62,7 @@ def choose(
         budgets: Upper limits.
         protocol: Of the measurement.
         rng: Draws weights and orders.
-        table: With the reference kernel, to compare at one speed of the machine.
+        table: With measured networks of the space, to compare at one speed of the machine.
         progress: Called with a line of text and the share done.
     """
     backend = get_backend(target)
@@ -71,6 +71,9 @@ def choose(
     if not isinstance(backend, MeasuringBackend):
         first = order[0]
         return Choice(first, (_candidate(front, first, predicted[first], {}, budgets),))
+    anchors = (
+        {} if table is None else space_anchors(costs.space, backend, target, table, costs.source)
+    )
     tried: list[Candidate] = []
     indices: list[int] = []
     for group in _groups(order[:_MOST]):
@@ -85,8 +88,7 @@ def choose(
             backend,
             protocol=protocol,
             rng=rng,
-            table=table,
-            source=costs.source,
+            anchors=anchors,
             progress=progress,
         )
         for index in group:

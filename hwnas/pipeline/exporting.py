@@ -10,9 +10,9 @@ from hwnas.errors import ExportError
 from hwnas.export import ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
 from hwnas.lowering.torch_module import TorchModule
-from hwnas.pipeline.progress import Progress, silent
+from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import ChosenRecord, CostFigure, FrontMember, RunDirectory
-from hwnas.spaces import Architecture, get_space
+from hwnas.spaces import get_space
 from hwnas.supernet.checkpoint import load_weights
 from hwnas.supernet.datasets import Dataset, load_dataset
 from hwnas.supernet.elastic import ElasticSupernet
@@ -89,7 +89,7 @@ def export_run(
             dataset,
             Recipe(epochs=finetune_epochs, learning_rate=Recipe.learning_rate / 5),
             rng=np.random.default_rng(seed),
-            progress=lambda done, epochs, metrics: progress(
+            progress=lambda done, epochs, _: progress(
                 f"fine-tuning, epoch {done} of {epochs}", done / epochs
             ),
         )
@@ -125,7 +125,7 @@ def _picked(run: RunDirectory, pick: str) -> ChosenRecord:
         _predicted(run, found),
         {},
         chosen.budgets,
-        budget_kept=True,
+        budget_kept=False,  # not measured: the receipt leaves it open
         error=type(chosen.error)(found.error),
     )
 
@@ -160,7 +160,7 @@ def _facts(
         picked.measured,
         how,
         picked.budgets,
-        picked.budget_kept if picked.budgets else None,
+        picked.budget_kept if picked.budgets and picked.measured else None,
         _MODELLED_ENERGY if modelled else None,
     )
 

@@ -9,8 +9,8 @@ from hwnas.backends import get_backend
 from hwnas.backends.onnxruntime_cpu import OnnxRuntimeCpuBackend
 from hwnas.costs import CostTable, Source
 from hwnas.errors import LoweringError, TargetError
-from hwnas.pipeline.progress import Progress, silent
-from hwnas.profiling import Estimate, Protocol, measure_networks, source_of
+from hwnas.progress import Progress, silent
+from hwnas.profiling import Estimate, Protocol, measure_networks, reference_anchor, source_of
 from hwnas.targets import Target
 
 __all__ = ["MeasuredModel", "measure_model"]
@@ -66,8 +66,7 @@ def measure_model(
         backend,
         protocol=protocol,
         rng=np.random.default_rng(seed),
-        table=table,
-        source=source,
+        anchors=None if table is None else reference_anchor(backend, target, table, source),
         progress=progress,
     )
     return MeasuredModel(found["model"], source, size)

@@ -11,10 +11,10 @@ import numpy as np
 
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.errors import BudgetError, PluginError, SpaceError
-from hwnas.estimators import ESTIMATORS, Estimator
+from hwnas.estimators import Estimator, available_estimators
 from hwnas.pipeline.choosing import Choice, choose
 from hwnas.pipeline.profiling import costs_of
-from hwnas.pipeline.progress import Progress, silent
+from hwnas.progress import Progress, silent
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.pipeline.training import TrainedEstimator, make_estimator
 from hwnas.profiling import Protocol
@@ -117,9 +117,7 @@ def resolve_budgets(request: SearchRequest, costs: CompiledCosts) -> Budgets:
     largest = costs.cost(costs.space.largest().row()[None])[0].tolist()
     known = dict(zip(costs.metrics, largest, strict=True))
     budgets = [
-        Budget(
-            limit.metric, limit.value * known[limit.metric] if limit.is_share else limit.value
-        )
+        Budget(limit.metric, limit.value * known[limit.metric] if limit.is_share else limit.value)
         for limit in request.limits
     ]
     return Budgets(tuple(budgets))
@@ -193,7 +191,7 @@ def _write_chosen(
     names = result.front.names
     validation = (
         float(result.front.objectives[choice.index, names.index("error")])
-        if "error" in names
+        if "error" in names and estimator.validation_images is not None
         else None
     )
     error = ErrorRecord(validation, None, estimator.validation_images, None)
@@ -219,8 +217,8 @@ def _check_names(request: SearchRequest) -> None:
     if request.strategy not in STRATEGIES:
         known = ", ".join(sorted(STRATEGIES))
         raise SpaceError(f"unknown strategy {request.strategy!r}; available: {known}")
-    if request.estimator not in ESTIMATORS:
-        known = ", ".join(sorted(ESTIMATORS))
+    if request.estimator not in available_estimators():
+        known = ", ".join(available_estimators())
         raise PluginError(f"unknown estimator {request.estimator!r}; available: {known}")
 
 

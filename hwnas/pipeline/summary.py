@@ -52,6 +52,4 @@ def _shown(metric: str, figure: CostFigure) -> str:
     shown = format_metric(figure.value, metric)
     if figure.low is None or figure.high is None:
         return shown
-    return (
-        f"{shown} [{format_metric(figure.low, metric)}, {format_metric(figure.high, metric)}]"
-    )
+    return f"{shown} [{format_metric(figure.low, metric)}, {format_metric(figure.high, metric)}]"

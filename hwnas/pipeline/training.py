@@ -4,12 +4,11 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from hwnas.estimators import ESTIMATORS, Estimator
-from hwnas.pipeline.progress import Progress
+from hwnas.estimators import Estimator, load_estimator
+from hwnas.progress import Progress
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.search.run_directory import Provenance, RunDirectory
 from hwnas.spaces import Architecture, SearchSpace
@@ -46,7 +45,7 @@ def make_estimator(
 ) -> TrainedEstimator:
     """The estimator that a request names; a supernet is trained into the run directory first."""
     if request.estimator != "supernet":
-        return TrainedEstimator(ESTIMATORS[request.estimator](space), "modelled")
+        return TrainedEstimator(load_estimator(request.estimator)(space), "modelled")
     return _supernet(request, space, run, rng, resume=resume, progress=progress)
 
 
@@ -59,16 +58,16 @@ def _supernet(
     resume: bool,
     progress: Progress,
 ) -> TrainedEstimator:
+    import torch
+
     from hwnas.estimators.supernet_estimator import SupernetEstimator
     from hwnas.supernet.datasets import load_dataset
-    from hwnas.supernet.training import Recipe, train_supernet
+    from hwnas.supernet.training import Metrics, Recipe, train_supernet
 
     dataset = load_dataset(request.data)
     recipe = Recipe() if request.epochs is None else Recipe(epochs=request.epochs)
-    rows: list[dict[str, float]] = []
 
-    def on_epoch(done: int, epochs: int, metrics: dict[str, float]) -> None:
-        rows.append({"epoch": done, **metrics})
+    def on_epoch(done: int, epochs: int, _: Metrics) -> None:
         progress(f"training the supernet, epoch {done} of {epochs}", done / epochs)
 
     progress("training the supernet", 0.0)
@@ -82,13 +81,19 @@ def _supernet(
         progress=on_epoch,
     )
     _write_log(run, trained.rows)
-    estimator = SupernetEstimator(trained.supernet, dataset)
-    return TrainedEstimator(
-        estimator, "measured", len(dataset.y_val), estimator.test_error
-    )
+    supernet = trained.supernet
+
+    def test(architecture: Architecture) -> tuple[float, int]:
+        statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
+        logits = supernet.logits(architecture, torch.from_numpy(dataset.x_test), statistics)
+        wrong = logits.argmax(1).numpy() != dataset.y_test
+        return float(wrong.mean()), len(wrong)
+
+    estimator = SupernetEstimator(supernet, dataset)
+    return TrainedEstimator(estimator, "measured", len(dataset.y_val), test)
 
 
-def _write_log(run: RunDirectory, rows: tuple[dict[str, Any], ...]) -> None:
+def _write_log(run: RunDirectory, rows: tuple[dict[str, float], ...]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, ["epoch", *rows[0]] if rows else ["epoch"], lineterminator="\n")
     writer.writeheader()

@@ -1,7 +1,7 @@
 """Measuring: the protocol, and the table filled by it."""
 
 from hwnas.profiling.estimate import Estimate, estimate_median
-from hwnas.profiling.networks import measure_networks
+from hwnas.profiling.networks import measure_networks, reference_anchor, space_anchors
 from hwnas.profiling.profiler import ProfileSummary, profile_space, source_of
 from hwnas.profiling.protocol import Protocol
 
@@ -12,5 +12,7 @@ __all__ = [
     "estimate_median",
     "measure_networks",
     "profile_space",
+    "reference_anchor",
     "source_of",
+    "space_anchors",
 ]

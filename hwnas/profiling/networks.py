@@ -1,7 +1,7 @@
-"""Measure whole networks, side by side and beside the reference kernel."""
+"""Measure whole networks, in turns with others whose cost is known."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,11 +13,54 @@ from hwnas.profiling.estimate import Estimate, estimate_median
 from hwnas.profiling.protocol import Protocol
 from hwnas.profiling.reference import reference_graph, reference_key
 from hwnas.profiling.stopwatch import Stopwatch
+from hwnas.progress import Progress, silent
+from hwnas.spaces import SearchSpace
 from hwnas.targets import Target
 
-__all__ = ["measure_networks"]
+__all__ = ["Anchors", "measure_networks", "reference_anchor", "space_anchors"]
 
 _REVIEW_S = 0.5
+_MOST_ANCHORS = 4
+
+Anchors = Mapping[Executable, float]
+"""Executables and what they cost when the table was made, in s."""
+
+
+def reference_anchor(
+    backend: MeasuringBackend, target: Target, table: CostTable, source: Source
+) -> dict[Executable, float]:
+    """The reference kernel, if the table has it; for networks of no known space."""
+    row = table.lookup(source, "latency_s").get(reference_key())
+    if row is None:
+        return {}
+    graph = reference_graph()
+    weights = random_weights(graph, np.random.default_rng(0))
+    return {backend.compile(graph, weights, target): row.value}
+
+
+def space_anchors(
+    space: SearchSpace,
+    backend: MeasuringBackend,
+    target: Target,
+    table: CostTable,
+    source: Source,
+) -> dict[Executable, float]:
+    """Some of the space's networks that were measured with its blocks, from small to large.
+
+    Networks of one space use caches and memory alike, so they tell the machine's speed for each
+    other better than a small kernel can.
+    """
+    rows = table.lookup(source, "latency_s")
+    known = [(rows[k].value, i) for i, k in table.networks(space.name).items() if k in rows]
+    known.sort()
+    steps = np.linspace(0, len(known) - 1, _MOST_ANCHORS + 2)[1:-1].round().astype(int)
+    anchors: dict[Executable, float] = {}
+    for position in sorted(set(steps.tolist())) if known else []:
+        value, indices = known[position]
+        graph = space.network(space.architecture(np.array(indices)))
+        weights = random_weights(graph, np.random.default_rng(0))
+        anchors[backend.compile(graph, weights, target)] = value
+    return anchors
 
 
 def measure_networks(
@@ -27,15 +70,14 @@ def measure_networks(
     *,
     protocol: Protocol,
     rng: np.random.Generator,
-    table: CostTable | None = None,
-    source: Source | None = None,
-    progress: Callable[[str, float], None] = lambda text, share: None,
+    anchors: Anchors | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Estimate]:
     """Latency of every network in s.
 
-    The networks are timed in turns, in an order drawn anew each round, with the reference kernel
-    after each. If the table has the reference kernel for this source, results are brought to the
-    speed that the machine had when the table was made; predicted and measured then compare.
+    The networks are timed in turns, in an order drawn anew each round, with an anchor after each.
+    Results are brought to the speed that the machine had when the anchors' costs were measured:
+    predicted and measured cost then compare, on a machine that is now slower or faster.
 
     Args:
         networks: What to measure, by any name.
@@ -43,47 +85,52 @@ def measure_networks(
         backend: Its backend.
         protocol: Settings; measuring stops when all intervals are small enough or time is up.
         rng: Draws the order.
-        table: Where to look for the reference kernel.
-        source: How the table's rows are marked.
+        anchors: From `space_anchors` or `reference_anchor`; without any, the machine's speed now
+            is what counts.
         progress: Called with a line of text and the share done.
     """
     names = list(networks)
-    graph = reference_graph()
-    reference = backend.compile(graph, random_weights(graph, rng), target)
+    known = dict(anchors or {})
+    executables: list[Executable] = [*networks.values(), *known]
     stopwatch = Stopwatch(backend, target, protocol)
     stream: list[tuple[int, float]] = []
     begin = reviewed = time.monotonic()
-    found: dict[str, Estimate] = {}
+    rounds = 0
     while True:
         for i in rng.permutation(len(names)).tolist():
-            for item, executable in ((i, networks[names[i]]), (len(names), reference)):
-                stream.append((item, float(stopwatch.sample([executable])[0, 0])))
+            turn = [i]
+            if known:
+                turn.append(len(names) + rounds % len(known))
+                rounds += 1
+            for item in turn:
+                stream.append((item, float(stopwatch.sample([executables[item]])[0, 0])))
         now = time.monotonic()
         timeout = now - begin > protocol.limit_s
         if now - reviewed < _REVIEW_S and not timeout:
             continue
-        found = _estimates(stream, [*names, reference_key()])
+        found = _estimates(stream)
         reviewed = time.monotonic()
         settled = [
             name
-            for name in names
-            if found[name].repeats >= protocol.minimum_repeats
-            and found[name].relative_interval <= protocol.interval
+            for item, name in enumerate(names)
+            if found[item].repeats >= protocol.minimum_repeats
+            and found[item].relative_interval <= protocol.interval
         ]
         share = max(len(settled) / len(names), (now - begin) / protocol.limit_s)
-        progress(f"measuring {len(names)} networks: {len(settled)} settled", min(1.0, share))
+        progress(f"measuring {len(names)} networks, {len(settled)} settled", min(1.0, share))
         if timeout or len(settled) == len(names):
             break
-    scale = 1.0
-    if table is not None and source is not None:
-        then = table.lookup(source, "latency_s").get(reference_key())
-        if then is not None:
-            scale = then.value / found[reference_key()].value
-    return {name: found[name].scaled(scale) for name in names}
+    scales = [
+        then / found[item].value
+        for item, then in enumerate(known.values(), start=len(names))
+        if item in found
+    ]
+    scale = float(np.median(scales)) if scales else 1.0
+    return {name: found[item].scaled(scale) for item, name in enumerate(names)}
 
 
-def _estimates(stream: list[tuple[int, float]], names: list[str]) -> dict[str, Estimate]:
+def _estimates(stream: list[tuple[int, float]]) -> dict[int, Estimate]:
     items = np.array([item for item, _ in stream], dtype=np.intp)
     values = np.array([value for _, value in stream])
     steady = values / relative_slowness(items, values)
-    return {name: estimate_median(steady[items == i]) for i, name in enumerate(names)}
+    return {int(item): estimate_median(steady[items == item]) for item in np.unique(items)}

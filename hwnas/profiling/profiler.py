@@ -1,14 +1,14 @@
 """Fill the cost table for a space: every distinct block, measured as it runs inside a network.
 
-Random networks are put together from compiled blocks and run as chains, in the layouts and with the
-cache contents of a whole network; every block of a chain is timed. The reference kernel, an empty
-kernel and some whole networks are measured in between. Chains that hold the least certain blocks
-are run first, until every interval is small enough.
+Random networks are put together from compiled blocks and run as chains, in the layouts and with
+the cache contents of a whole network; every block of a chain is timed. The reference kernel, an
+empty kernel and some whole networks are measured in between. Chains that hold the least certain
+blocks are run first, until every interval is small enough.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -34,15 +34,13 @@ from hwnas.profiling.recorder import Recorder
 from hwnas.profiling.reference import reference_graph, reference_key
 from hwnas.profiling.stopwatch import Stopwatch
 from hwnas.profiling.units import Unit, carriers, describe_kernel, spread_networks, units_of
+from hwnas.progress import Progress, silent
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.targets import Target
 
 __all__ = ["ProfileSummary", "profile_space", "source_of"]
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 to 1."""
 
 _REVIEW_S = 2.0  # between two looks at the intervals
 _CANDIDATES = 32  # chains compared before one is run
@@ -81,7 +79,7 @@ def profile_space(
     *,
     protocol: Protocol | None = None,
     rng: np.random.Generator,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> ProfileSummary:
     """Measure or compute the cost of every distinct block; what the table has is not done again.
 
@@ -303,9 +301,7 @@ class _Bench:
             rows.append(self._energy_row(key, graph, executables[key], meter, idle_w, taken))
             kernels.append(describe_kernel(key, graph))
         reference = found[reference_key()]
-        rows.append(
-            _row(reference_key(), self._source, "latency_s", reference, "measured", taken)
-        )
+        rows.append(_row(reference_key(), self._source, "latency_s", reference, "measured", taken))
         kernels.append(describe_kernel(reference_key(), reference_graph()))
         self._table.put(rows, kernels)
         self._table.put_networks(

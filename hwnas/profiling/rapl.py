@@ -41,7 +41,9 @@ class RaplCounter:
         """Energy since an earlier reading, in J; one wrap-around per package is undone."""
         used = 0.0
         for zone, start, now in zip(self.zones, before, self.read_j(), strict=True):
-            wrapped = 1e-6 * int((zone / "max_energy_range_uj").read_text()) if now < start else 0.0
+            wrapped = (
+                1e-6 * int((zone / "max_energy_range_uj").read_text()) if now < start else 0.0
+            )
             used += now - start + wrapped
         return used
 

@@ -59,9 +59,7 @@ def carriers(
         for unit in missing.values():
             for block, choice in unit.occurrences:
                 columns = space.columns_of(block)
-                fits = all(
-                    row[c] == o for c, o in zip(columns, choice, strict=True) if c in fixed
-                )
+                fits = all(row[c] == o for c, o in zip(columns, choice, strict=True) if c in fixed)
                 if fits:
                     row[list(columns)] = choice
                     fixed.update(columns)

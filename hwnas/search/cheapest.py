@@ -21,8 +21,8 @@ def cheapest(
     """Row `(d,)` of a lowest score.
 
     Coordinate descent from the best of many random rows and from the all-first row: each decision
-    in turn takes its best option until nothing improves. Exact where the score is a sum of terms of
-    one decision each, as plain latency is; a local optimum otherwise.
+    in turn takes its best option until nothing improves. Exact where the score is a sum of terms
+    of one decision each, as plain latency is; a local optimum otherwise.
 
     Args:
         space: The space.

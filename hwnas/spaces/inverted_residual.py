@@ -1,7 +1,8 @@
 """The inverted residual block and the plain layers around it.
 
-Sandler et al., MobileNetV2, CVPR 2018; squeeze-and-excitation inside the block as in Howard et al.,
-Searching for MobileNetV3, ICCV 2019: on the expanded channels, after the depthwise convolution.
+Sandler et al., MobileNetV2, CVPR 2018; squeeze-and-excitation inside the block as in Howard et
+al., Searching for MobileNetV3, ICCV 2019: on the expanded channels, after the depthwise
+convolution.
 """
 
 import onnx_ir as ir

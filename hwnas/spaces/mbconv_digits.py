@@ -1,7 +1,7 @@
 """`mbconv-digits`: a small mobile space for 1x32x32 images, searched in minutes on any machine.
 
-Three stages of one to three inverted residual blocks; every block chooses its kernel, expansion and
-squeeze-excitation.
+Three stages of one to three inverted residual blocks; every block chooses its kernel, expansion
+and squeeze-excitation.
 """
 
 from functools import partial

@@ -1,8 +1,9 @@
 """`ofa-mbv3`: the MobileNetV3 space of Once-for-All.
 
 Cai et al., Once-for-All: Train One Network and Specialize It for Efficient Deployment, ICLR 2020:
-five units of two to four blocks, kernel 3/5/7 and expansion 3/4/6 for every block, input side 128 to
-224 in steps of 4. Squeeze-excitation and activation are fixed per unit, as in MobileNetV3-Large.
+five units of two to four blocks, kernel 3/5/7 and expansion 3/4/6 for every block, input side 128
+to 224 in steps of 4. Squeeze-excitation and activation are fixed per unit, as in
+MobileNetV3-Large.
 """
 
 from functools import partial

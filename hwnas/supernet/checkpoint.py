@@ -96,7 +96,9 @@ def load_training(
         generator.set_state(state["generator"])
         rng.bit_generator.state = json.loads(state["rng"])
     except (*_MISREAD, AttributeError) as error:
-        raise RunError(f"checkpoint {path} is damaged: {error}; delete it to start anew") from error
+        raise RunError(
+            f"checkpoint {path} is damaged: {error}; delete it to start anew"
+        ) from error
     return rows
 
 

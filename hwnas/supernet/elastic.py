@@ -164,8 +164,8 @@ class ElasticSupernet(nn.Module):
             statistics: From `calibrate`.
             batch_size: Images in one pass.
         """
-        parts = [self(part, architecture, statistics=statistics) for part in images.split(batch_size)]
-        return torch.cat(parts)
+        batches = images.split(batch_size)
+        return torch.cat([self(batch, architecture, statistics=statistics) for batch in batches])
 
     def weights(
         self, architecture: Architecture, statistics: Mapping[str, Tensor] | None = None
@@ -202,7 +202,8 @@ class ElasticSupernet(nn.Module):
     def _path(self, architecture: Architecture) -> list[_Binding]:
         if architecture.space != self.space.name:
             raise SpaceError(
-                f"architecture of {architecture.space!r} given to a supernet of {self.space.name!r}"
+                f"architecture of {architecture.space!r} given to a supernet of "
+                f"{self.space.name!r}"
             )
         indices = architecture.indices
         return [

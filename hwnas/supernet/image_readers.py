@@ -104,7 +104,9 @@ def read_cifar10(path: str) -> dict[str, Labelled]:
     inner = folder / "cifar-10-batches-bin"
     folder = inner if inner.is_dir() else folder
     if not (folder / _CIFAR_TEST).is_file() and (folder / "test_batch").is_file():
-        raise DataError(f"cifar10:{path} holds the Python version, which are pickles; {_CIFAR_HINT}")
+        raise DataError(
+            f"cifar10:{path} holds the Python version, which are pickles; {_CIFAR_HINT}"
+        )
     records = {name: _cifar_batch(folder / name) for name in (*_CIFAR_TRAIN, _CIFAR_TEST)}
     train = np.concatenate([records[name] for name in _CIFAR_TRAIN])
     return {"train": _cifar_images(train), "test": _cifar_images(records[_CIFAR_TEST])}

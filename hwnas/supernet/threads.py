@@ -1,9 +1,9 @@
 """Sub-nets side by side, one thread each.
 
-Small networks gain little from several threads inside one operator, and lose everything when another
-process holds a core: the threads of an operator wait for each other actively (a training step of
-`mbconv-digits` then took 12 s in place of 0.55 s). One thread a sub-net has no such barriers,
-and its results do not depend on the number of cores.
+Small networks gain little from several threads inside one operator, and lose everything when
+another process holds a core: the threads of an operator wait for each other actively (a training
+step of `mbconv-digits` then took 12 s in place of 0.55 s). One thread a sub-net has no such
+barriers, and its results do not depend on the number of cores.
 """
 
 import os

@@ -367,9 +367,7 @@ def _epoch(
     return {"epoch": epoch + 1.0, **total, "learning_rate": rate, "seconds": seconds}
 
 
-def _optimiser(
-    parameters: dict[str, torch.nn.Parameter], recipe: Recipe
-) -> torch.optim.Optimizer:
+def _optimiser(parameters: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in parameters.values() if p.ndim > 1]
     others = [p for p in parameters.values() if p.ndim <= 1]
     return torch.optim.SGD(

@@ -22,6 +22,7 @@ from hwnas.search.run_directory import (
     RunDirectory,
     TargetRecord,
 )
+from hwnas.search.search_loop import History
 
 TARGET = TargetRecord("cpu", "0123456789abcdef", "a processor", 1)
 ARGUMENTS = {"space": "mbconv-digits", "latency_s": 0.002, "evaluations": 10}
@@ -123,6 +124,26 @@ def test_a_history_reads_back_exactly_with_nan_and_infinity(run):
         wanted, found = getattr(written, name), getattr(read, name)
         np.testing.assert_array_equal(wanted, found)
         assert wanted.dtype == found.dtype
+
+
+@pytest.mark.parametrize("objectives", [("error", "latency_s"), ("latency_s",)])
+def test_a_search_history_becomes_a_table(objectives):
+    searched = History(2, ("latency_s",), objectives)
+    values = {"error": [0.1, np.nan], "latency_s": [1.0, 2.0]}
+    searched.append(
+        population=np.array([[0, 1], [1, 0]], np.uint8),
+        objectives=np.array([values[name] for name in objectives]).T,
+        costs=np.array([[1.0], [2.0]]),
+        violation=np.array([0.0, 1.0]),
+        generation=np.zeros(2, np.int32),
+    )
+
+    table = HistoryTable.of(searched)
+
+    expected = values["error"] if "error" in objectives else [np.nan, np.nan]
+    np.testing.assert_array_equal(table.error, expected)
+    assert table.costs.tolist() == [[1.0], [2.0]]
+    assert table.metrics == ("latency_s",)
 
 
 def test_an_empty_history_reads_back(run):

@@ -1,0 +1,46 @@
+"""Every benchmark runs with `--quick --json` and prints the results that it promises."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PROMISED = {
+    "costing": {"architectures_per_s", "architectures_per_s_ofa", "relative_error"},
+    "import_time": {"import_s", "help_s"},
+    "latency_truth": {"within_10pct_digits", "within_5pct_digits", "kendall_tau_digits"},
+    "nsga2": {"generations_per_s"},
+    "profiling": {"profile_s", "median_relative_iqr"},
+    "quickstart": {
+        "total_s",
+        "test_accuracy",
+        "latency_fraction_of_largest",
+        "predicted_over_measured",
+    },
+}
+TIMEOUT_S = 300
+
+
+def test_every_benchmark_is_listed():
+    scripts = {file.stem for file in BENCHMARKS.glob("*.py")} - {"report_format"}
+
+    assert scripts == set(PROMISED)
+
+
+@pytest.mark.parametrize("name", sorted(PROMISED))
+def test_benchmark_prints_what_it_promises(name):
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick", "--json"]
+
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, cwd=BENCHMARKS
+    )
+
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["benchmark"] == name
+    assert printed["machine"]["cores"] >= 1
+    assert PROMISED[name] <= {entry["name"] for entry in printed["results"]}
+    assert all(isinstance(entry["value"], int | float) for entry in printed["results"])
