@@ -1,6 +1,6 @@
 """The quickstart after installation: how long it takes, and what it finds.
 
-Runs the installed `hwnas` commands of `tools/quickstart` in a fresh folder with a fresh cost table:
+Runs the installed `hwnas` commands of `tools/quickstart` in a fresh folder with a fresh table:
 profile, search under half the latency of the largest network, export, report. Afterwards the
 largest network of the space is measured for comparison, outside the counted time.
 

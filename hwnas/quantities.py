@@ -8,8 +8,13 @@ import re
 
 from hwnas.errors import QuantityError
 
-__all__ = ["METRIC_DIMENSIONS", "format_metric", "format_quantity", "parse_metric",
-"parse_quantity"]
+__all__ = [
+    "METRIC_DIMENSIONS",
+    "format_metric",
+    "format_quantity",
+    "parse_metric",
+    "parse_quantity",
+]
 
 _UNITS: dict[str, dict[str, float]] = {
     "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0},
@@ -29,6 +34,7 @@ _PRINTED: dict[str, tuple[str, ...]] = {
     "energy": ("J", "mJ", "uJ", "nJ"),
     "memory": ("GiB", "MiB", "KiB", "B"),
 }
+_MICRO_SIGN, _GREEK_MU = "\u00b5", "\u03bc"  # look the same; keyboards have either
 _PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ]*)\s*")
 
 METRIC_DIMENSIONS = {"latency_s": "time", "energy_j": "energy", "memory_bytes": "memory"}
@@ -47,15 +53,19 @@ def parse_quantity(text: str, dimension: str) -> float:
     """
     units = _UNITS[dimension]
     known = ", ".join(units)
-    match = _PATTERN.fullmatch(text)
+    match = _PATTERN.fullmatch(text.replace(_GREEK_MU, _MICRO_SIGN))
     if match is None:
-        raise QuantityError(f"cannot read {text!r} as {dimension}: write a number and a unit ({known})")
+        raise QuantityError(
+            f"cannot read {text!r} as {dimension}: write a number and a unit ({known})"
+        )
     number, unit = match.groups()
     if not unit:
         example = f"{number}{_PRINTED[dimension][1]}"
         raise QuantityError(f"{text!r} has no unit: write for instance {example} (units: {known})")
     if unit not in units:
-        raise QuantityError(f"{text!r} has unit {unit!r}, which is not one of {dimension}: {known}")
+        raise QuantityError(
+            f"{text!r} has unit {unit!r}, which is not one of {dimension}: {known}"
+        )
     value = float(number) * units[unit]
     if not (math.isfinite(value) and value > 0.0):
         raise QuantityError(f"{text!r} is not a positive finite quantity")

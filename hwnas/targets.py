@@ -5,6 +5,7 @@ files given by path, or entry points of the group `hwnas.targets` that name a fo
 """
 
 import hashlib
+import math
 import platform
 from collections.abc import Iterator
 from functools import lru_cache
@@ -146,17 +147,33 @@ def _own_devices() -> Iterator[tuple[str, Traversable]]:
 
 
 def _decode(file: Traversable, expected: str | None) -> Target:
-    content = file.read_bytes()
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise TargetError(f"cannot read device file {file}: {error}") from error
     if len(content) > _MAX_FILE_BYTES:
-        raise TargetError(f"{file} has {len(content)} bytes; a device file has a few hundred")
+        raise TargetError(
+            f"{file} has over {_MAX_FILE_BYTES} bytes; a device file has a few hundred"
+        )
     try:
         target = msgspec.toml.decode(content, type=Target)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TargetError(f"{file} is not a device file: {error}") from error
     if target.schema != SCHEMA:
         raise TargetError(f"{file} has schema {target.schema}; this version reads {SCHEMA}")
     if expected is not None and target.name != expected:
         raise TargetError(f"{file} calls itself {target.name!r}, its folder {expected!r}")
+    for part in (target.peak, target.energy):
+        numbers = msgspec.structs.asdict(part) if part is not None else {}
+        for field, value in numbers.items():
+            if isinstance(value, float) and not (math.isfinite(value) and value >= 0.0):
+                raise TargetError(f"{file}: {field} is {value}, not a finite number")
+    if target.peak is not None and 0.0 in (
+        target.peak.macs_per_s,
+        target.peak.bandwidth_bytes_per_s,
+    ):
+        raise TargetError(f"{file}: a rate in [peak] is 0")
     return target.with_threads(target.runtime.threads)
 
 

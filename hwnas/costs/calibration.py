@@ -80,8 +80,8 @@ def fit_calibration(sums: Floats, kernels: Floats, totals: Floats) -> Calibratio
 
 
 def _least_squares(design: Floats) -> Floats:
-    solution: Floats = np.linalg.lstsq(design, np.ones(len(design)), rcond=None)[0]
-    return solution
+    solution = np.linalg.lstsq(design, np.ones(len(design)), rcond=None)[0]
+    return solution.astype(np.float64, copy=False)
 
 
 def _left_out_error(design: Floats) -> float:

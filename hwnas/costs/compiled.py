@@ -98,48 +98,61 @@ def compile_costs(
         [space.fragment(block, choice) for choice in space.slots(block)]
         for block in range(len(space.blocks))
     ]
-    columns, provenance, calibrations = [], [], []
-    constant = np.zeros(len(metrics))
-    for index, metric in enumerate(metrics):
-        if metric == MEMORY:
-            columns.append([[_memory(f) for f in row] for row in fragments])
-            provenance.append("modelled")
-            calibrations.append(Calibration())
-            continue
-        rows = table.lookup(source, metric)
-        _check_complete(space, source, metric, fragments, rows)
-        plain = [[0.0 if f.is_empty else rows[f.key].value for f in row] for row in fragments]
-        fitted = _calibration(space, table, rows)
-        calibrations.append(fitted)
-        constant[index] = fitted.constant
-        columns.append(
-            [
-                [
-                    0.0 if f.is_empty else fitted.slope * value + fitted.per_kernel
-                    for f, value in zip(row, values, strict=True)
-                ]
-                for row, values in zip(fragments, plain, strict=True)
-            ]
-        )
-        used = {rows[f.key].provenance for row in fragments for f in row if not f.is_empty}
-        provenance.append(_weakest(used))
+    columns = [
+        _memory_column(fragments)
+        if metric == MEMORY
+        else _table_column(space, table, source, metric, fragments)
+        for metric in metrics
+    ]
     slots = tuple(
-        np.ascontiguousarray(np.stack([np.array(column[b]) for column in columns], axis=1))
-        for b in range(len(space.blocks))
+        np.stack([column.slots[block] for column in columns], axis=1)
+        for block in range(len(fragments))
     )
     return CompiledCosts(
         space,
         source,
         tuple(metrics),
-        tuple(provenance),
-        tuple(calibrations),
+        tuple(column.provenance for column in columns),
+        tuple(column.calibration for column in columns),
         slots,
-        constant,
+        np.array([column.calibration.constant for column in columns]),
     )
 
 
-def _memory(fragment: Fragment) -> float:
-    return float(peak_activation_bytes(fragment.graph))
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One metric: per block `(slots,)`, calibrated but for the constant."""
+
+    slots: tuple[npt.NDArray[np.float64], ...]
+    provenance: Provenance
+    calibration: Calibration
+
+
+def _memory_column(fragments: list[list[Fragment]]) -> _Column:
+    peaks = {f.key: float(peak_activation_bytes(f.graph)) for row in fragments for f in row}
+    slots = tuple(np.array([peaks[f.key] for f in row]) for row in fragments)
+    return _Column(slots, "modelled", Calibration())
+
+
+def _table_column(
+    space: SearchSpace,
+    table: CostTable,
+    source: Source,
+    metric: str,
+    fragments: list[list[Fragment]],
+) -> _Column:
+    rows = table.lookup(source, metric)
+    _check_complete(space, source, metric, fragments, rows)
+    fitted = _calibration(space, table, rows)
+
+    def cost(fragment: Fragment) -> float:
+        if fragment.is_empty:
+            return 0.0
+        return fitted.slope * rows[fragment.key].value + fitted.per_kernel
+
+    slots = tuple(np.array([cost(f) for f in row]) for row in fragments)
+    used = {rows[f.key].provenance for row in fragments for f in row if not f.is_empty}
+    return _Column(slots, _weakest(used), fitted)
 
 
 def _check_complete(

@@ -39,29 +39,31 @@ _PROVENANCES = ("measured", "simulated", "modelled", "published")
 _BUSY_TIMEOUT_S = 30.0
 _Sample = tuple[int, str, float, float]
 
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE target (fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, description TEXT NOT NULL);
-CREATE TABLE kernel (
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS target (
+    fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, description TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS kernel (
     key TEXT PRIMARY KEY, signature TEXT NOT NULL, macs INTEGER NOT NULL,
     activation_bytes INTEGER NOT NULL, weight_bytes INTEGER NOT NULL);
-CREATE TABLE cost (
+CREATE TABLE IF NOT EXISTS cost (
     key TEXT NOT NULL, fingerprint TEXT NOT NULL, runtime TEXT NOT NULL, metric TEXT NOT NULL,
     value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, spread REAL NOT NULL,
     repeats INTEGER NOT NULL, outliers INTEGER NOT NULL, provenance TEXT NOT NULL,
     taken TEXT NOT NULL,
     PRIMARY KEY (key, fingerprint, runtime, metric));
-CREATE TABLE network (
+CREATE TABLE IF NOT EXISTS network (
     space TEXT NOT NULL, indices TEXT NOT NULL, key TEXT NOT NULL,
     PRIMARY KEY (space, indices));
-CREATE TABLE session (
+CREATE TABLE IF NOT EXISTS session (
     number INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, runtime TEXT NOT NULL,
     started TEXT NOT NULL);
-CREATE TABLE item (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
-CREATE TABLE sample (
+CREATE TABLE IF NOT EXISTS item (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS sample (
     session INTEGER NOT NULL, position INTEGER NOT NULL, item INTEGER NOT NULL,
     latency_s REAL NOT NULL, wall_s REAL NOT NULL,
     PRIMARY KEY (session, position)) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('schema', '{SCHEMA_VERSION}');
 """
 
 
@@ -159,26 +161,12 @@ class CostTable:
             self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)
         except (OSError, sqlite3.Error) as error:
             raise TableError(f"cannot open cost table {path}: {error}") from error
-        with self._translated_errors("open"):
-            found = self._connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table'"
-            ).fetchall()
-            if not found:
-                with self._connection:
-                    self._connection.executescript(_SCHEMA)
-                    self._connection.execute(
-                        "INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),)
-                    )
-            elif ("meta",) not in found or ("cost",) not in found:
-                raise TableError(f"{path} is an SQLite file but not a cost table")
-            (version,) = self._connection.execute(
-                "SELECT value FROM meta WHERE name = 'schema'"
-            ).fetchone() or ("none",)
-        if version != str(SCHEMA_VERSION):
-            raise TableError(
-                f"{path} has schema {version}, this version of hwnas reads {SCHEMA_VERSION}: "
-                "make a new table with --table"
-            )
+        try:
+            with self._translated_errors("open"):
+                self._make_or_check()
+        except TableError:
+            self._connection.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -208,11 +196,12 @@ class CostTable:
         """Add or replace rows, all or none.
 
         Raises:
-            TableError: A value is not finite or a provenance is unknown, or the disk is full.
+            TableError: A number is not finite or a provenance is unknown, or the disk is full.
         """
         rows = list(costs)
         for row in rows:
-            if not (math.isfinite(row.value) and row.provenance in _PROVENANCES):
+            numbers = (row.value, row.low, row.high, row.spread)
+            if not (all(map(math.isfinite, numbers)) and row.provenance in _PROVENANCES):
                 raise TableError(f"refused a row of {self.path.name}: {row}")
         with self._transaction("write to") as connection:
             connection.executemany(
@@ -259,7 +248,6 @@ class CostTable:
         Returns:
             Number of rows taken over.
         """
-        taken = 0
         mine = {_identity(row): row.taken for row in self.rows()}
         newer = [row for row in other.rows() if row.taken > mine.get(_identity(row), "")]
         with other._translated_errors("read"):
@@ -267,11 +255,10 @@ class CostTable:
             targets = execute("SELECT fingerprint, name, description FROM target").fetchall()
             networks = execute("SELECT space, indices, key FROM network").fetchall()
         self.put(newer, other.kernels())
-        taken = len(newer)
         with self._transaction("write to") as connection:
             connection.executemany("INSERT OR REPLACE INTO target VALUES (?, ?, ?)", targets)
             connection.executemany("INSERT OR REPLACE INTO network VALUES (?, ?, ?)", networks)
-        return taken
+        return len(newer)
 
     # Reading -----------------------------------------------------------------------------------
 
@@ -359,6 +346,23 @@ class CostTable:
 
     # Private -----------------------------------------------------------------------------------
 
+    def _make_or_check(self) -> None:
+        execute = self._connection.execute
+        names = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if not execute(names).fetchall():
+            # All or nothing, and nothing where another process was faster.
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        found = execute(names).fetchall()
+        if ("meta",) not in found or ("cost",) not in found:
+            raise TableError(f"{self.path} is an SQLite file but not a cost table")
+        row = execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        version = row[0] if row else "none"
+        if version != str(SCHEMA_VERSION):
+            raise TableError(
+                f"{self.path} has schema {version}, this version of hwnas reads {SCHEMA_VERSION}: "
+                "make a new table with --table"
+            )
+
     @contextmanager
     def _transaction(self, action: str) -> Iterator[sqlite3.Connection]:
         with self._translated_errors(action), self._connection:
@@ -369,14 +373,18 @@ class CostTable:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            text = str(error)
-            if "disk" in text or "full" in text:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
                 advice = "free some space and run the command again; rows written before are safe"
-            elif "locked" in text:
+            elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+                advice = "it cannot be written here; give another with --table"
+            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 advice = "another hwnas is writing to it; wait, or give another with --table"
             else:
                 advice = "the file may be damaged; move it away or give another with --table"
-            raise TableError(f"cannot {action} cost table {self.path}: {error}; {advice}") from error
+            raise TableError(
+                f"cannot {action} cost table {self.path}: {error}; {advice}"
+            ) from error
 
 
 def default_table_path() -> Path:

@@ -5,7 +5,7 @@ that a network can be built, costed and compared without holding any. Layout is 
 float32.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -71,7 +71,9 @@ class GraphBuilder:
             LoweringError: No output was declared.
         """
         if not self._outputs:
-            raise LoweringError(f"graph {self._name!r} has no output: call output(value, name) first")
+            raise LoweringError(
+                f"graph {self._name!r} has no output: call output(value, name) first"
+            )
         graph = ir.Graph(
             [*self._inputs, *self._weights.values()],
             self._outputs,
@@ -96,13 +98,15 @@ class GraphBuilder:
         """Two-dimensional convolution with padding `kernel // 2` ("same" at stride 1)."""
         n, c, h, w = shape_of(x)
         if c % group or channels % group:
-            raise LoweringError(f"{self._scope}{name}: {c} and {channels} channels do not divide by group {group}")
+            raise LoweringError(
+                f"{self._scope}{name}: {c} and {channels} channels do not divide by group {group}"
+            )
         inputs = [x, self.weight(f"{name}/weight", (channels, c // group, kernel, kernel))]
         if bias:
             inputs.append(self.weight(f"{name}/bias", (channels,)))
         pad = kernel // 2
         shape = (n, channels, _strided(h, kernel, stride, pad), _strided(w, kernel, stride, pad))
-        attributes = {
+        attributes: dict[str, int | float | Sequence[int]] = {
             "kernel_shape": (kernel, kernel),
             "strides": (stride, stride),
             "pads": (pad, pad, pad, pad),
@@ -114,10 +118,8 @@ class GraphBuilder:
         """Batch normalisation with running statistics (inference form)."""
         parts = ("scale", "bias", "mean", "variance")
         weights = [self.weight(f"{name}/{part}", shape_of(x)[1:2]) for part in parts]
-        attributes = {"epsilon": BATCH_NORM_EPSILON}
-        return self._emit(
-            "BatchNormalization", [x, *weights], shape_of(x), attributes, name=name
-        )
+        epsilon = {"epsilon": BATCH_NORM_EPSILON}
+        return self._emit("BatchNormalization", [x, *weights], shape_of(x), epsilon, name=name)
 
     def relu(self, x: ir.Value) -> ir.Value:
         """max(x, 0)."""
@@ -128,7 +130,7 @@ class GraphBuilder:
         return self._emit("Clip", [x, self._constant(0.0), self._constant(6.0)], shape_of(x))
 
     def hard_swish(self, x: ir.Value) -> ir.Value:
-        """x * hard_sigmoid(x) (Howard et al., Searching for MobileNetV3, 2019)."""
+        """`x * hard_sigmoid(x)` (Howard et al., Searching for MobileNetV3, 2019)."""
         return self._emit("HardSwish", [x], shape_of(x))
 
     def hard_sigmoid(self, x: ir.Value) -> ir.Value:
@@ -159,8 +161,9 @@ class GraphBuilder:
     def gemm(self, x: ir.Value, features: int, *, name: str) -> ir.Value:
         """Fully connected layer with bias; the weight is stored as `(features, inputs)`."""
         n, width = shape_of(x)
-        inputs = [x, self.weight(f"{name}/weight", (features, width)), self.weight(f"{name}/bias", (features,))]
-        return self._emit("Gemm", inputs, (n, features), {"transB": 1}, name=name)
+        weight = self.weight(f"{name}/weight", (features, width))
+        bias = self.weight(f"{name}/bias", (features,))
+        return self._emit("Gemm", [x, weight, bias], (n, features), {"transB": 1}, name=name)
 
     def weight(self, name: str, shape: Shape) -> ir.Value:
         """Declare a weight of this scope; the same name twice is the same weight.
@@ -175,7 +178,9 @@ class GraphBuilder:
             known.meta[WEIGHT_MARK] = True
             self._weights[full] = known
         elif shape_of(known) != shape:
-            raise LoweringError(f"weight {full!r} has shape {shape_of(known)} and was asked for as {shape}")
+            raise LoweringError(
+                f"weight {full!r} has shape {shape_of(known)} and was asked for as {shape}"
+            )
         return known
 
     def _constant(self, value: float) -> ir.Value:
@@ -192,7 +197,7 @@ class GraphBuilder:
         op_type: str,
         inputs: Sequence[ir.Value],
         shape: Shape,
-        attributes: dict[str, int | float | Sequence[int]] | None = None,
+        attributes: Mapping[str, int | float | Sequence[int]] | None = None,
         *,
         name: str = "",
     ) -> ir.Value:

@@ -40,10 +40,11 @@ def count_graph(graph: Graph) -> GraphCounts:
     """
     weights = graph.weights
     sizes = {name: prod(shape_of(value)) for name, value in weights.items()}
+    still = {*sizes, *graph.model.graph.initializers}  # weights and scalar constants
     moved = 0
     for node in graph.nodes:
         values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-        moved += sum(prod(shape_of(v)) for v in values if v.name not in sizes)
+        moved += sum(prod(shape_of(v)) for v in values if v.name not in still)
     return GraphCounts(
         macs=sum(node_macs(node) for node in graph.nodes),
         params=sum(n for name, n in sizes.items() if not name.endswith(_NORMALISATION_PARTS)),

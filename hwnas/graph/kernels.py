@@ -40,15 +40,15 @@ def kernel_key(graph: Graph, context: str = "") -> str:
     for node in graph.nodes:
         here = len(labels)
         constants = []
-        for slot, value in enumerate(node.inputs):
-            if value is None:
+        for slot, operand in enumerate(node.inputs):
+            if operand is None:
                 continue
-            if value in index:
-                edges.append((index[value], here, slot))
-            elif value.name in weights:
-                constants.append(f"{slot}:w{shape_of(value)}")
+            if operand in index:
+                edges.append((index[operand], here, slot))
+            elif operand.name in weights:
+                constants.append(f"{slot}:w{shape_of(operand)}")
             else:
-                constants.append(f"{slot}:={_scalar(value)}")
+                constants.append(f"{slot}:={_scalar(operand)}")
         results = [f"{shape_of(v)} {v.dtype}" for v in node.outputs]
         labels.append(
             f"{node.domain}:{node.op_type} {_attributes(node)} {constants} {results}".encode()
@@ -80,7 +80,16 @@ def _operator(node: ir.Node) -> str:
 
 
 def _attributes(node: ir.Node) -> str:
-    return " ".join(f"{a.name}={a.value!r}" for _, a in sorted(node.attributes.items()))
+    return " ".join(f"{a.name}={_plain(a.value)}" for _, a in sorted(node.attributes.items()))
+
+
+def _plain(value: object) -> str:
+    """As text; floats as the float32 that ONNX stores, so that a loaded graph has the same key."""
+    if isinstance(value, float):
+        return str(np.float32(value))
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_plain, value))})"
+    return repr(value)
 
 
 def _scalar(value: ir.Value) -> str:

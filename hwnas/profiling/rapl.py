@@ -32,19 +32,13 @@ class RaplCounter:
         Raises:
             MeasurementError: A counter cannot be read.
         """
-        try:
-            return tuple(1e-6 * int((z / "energy_uj").read_text()) for z in self.zones)
-        except (OSError, ValueError) as error:
-            raise MeasurementError(f"cannot read RAPL counters: {error}") from error
+        return tuple(_read_j(zone, "energy_uj") for zone in self.zones)
 
     def used_j(self, before: tuple[float, ...]) -> float:
         """Energy since an earlier reading, in J; one wrap-around per package is undone."""
         used = 0.0
         for zone, start, now in zip(self.zones, before, self.read_j(), strict=True):
-            wrapped = (
-                1e-6 * int((zone / "max_energy_range_uj").read_text()) if now < start else 0.0
-            )
-            used += now - start + wrapped
+            used += now - start + (_read_j(zone, "max_energy_range_uj") if now < start else 0.0)
         return used
 
     def idle_power_w(self, window_s: float = 1.0) -> float:
@@ -84,3 +78,10 @@ def find_rapl(root: Path = POWERCAP) -> RaplCounter | None:
     except MeasurementError:
         return None
     return counter
+
+
+def _read_j(zone: Path, name: str) -> float:
+    try:
+        return 1e-6 * int((zone / name).read_text())
+    except (OSError, ValueError) as error:
+        raise MeasurementError(f"cannot read RAPL counter {zone / name}: {error}") from error

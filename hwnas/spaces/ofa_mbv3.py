@@ -48,9 +48,7 @@ def ofa_mbv3() -> SearchSpace:
             )
             reads = {part: f"{name}.{part}" for part in ("kernel", "expand")}
             present = Presence(depth, position) if position > min(DEPTHS) else None
-            blocks.append(
-                ChoiceBlock(name, emit, reads, present=present, shaped_by=(RESOLUTION,))
-            )
+            blocks.append(ChoiceBlock(name, emit, reads, present=present, shaped_by=(RESOLUTION,)))
     blocks += [
         _fixed("head", partial(conv_unit, width=960, activation="hard_swish")),
         _fixed("classifier", partial(classifier, classes=1000, mix=1280)),

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from functools import lru_cache
 
-from hwnas.errors import SpaceError
-from hwnas.plugins import plugins
+from hwnas.errors import PluginError, SpaceError
+from hwnas.plugins import load_plugin, plugins
 from hwnas.spaces.mbconv_digits import mbconv_digits
 from hwnas.spaces.ofa_mbv3 import ofa_mbv3
 from hwnas.spaces.proxyless_mobile import proxyless_mobile
@@ -16,17 +16,19 @@ from hwnas.spaces.space import SearchSpace
 
 __all__ = ["available_spaces", "get_space"]
 
+GROUP = "hwnas.spaces"
 _OWN: dict[str, Callable[..., SearchSpace]] = {
     "mbconv-digits": mbconv_digits,
     "ofa-mbv3": ofa_mbv3,
     "proxyless-mobile": proxyless_mobile,
 }
 _RESOLUTIONS = range(16, 1025)  # pixels; outside, a network would have no or absurd feature maps
+_MAX_DIGITS = 4
 
 
 def available_spaces() -> tuple[str, ...]:
     """Names of all spaces, sorted."""
-    return tuple(sorted({*_OWN, *plugins("hwnas.spaces")}))
+    return tuple(sorted({*_OWN, *plugins(GROUP)}))
 
 
 @lru_cache(maxsize=32)
@@ -38,22 +40,35 @@ def get_space(name: str) -> SearchSpace:
 
     Raises:
         SpaceError: There is no such space, it has a fixed side, or the side is not sensible.
+        PluginError: A plug-in cannot be loaded, or does not make a space.
     """
     stem, at, parameter = name.partition("@")
-    factory = _OWN.get(stem)
-    if factory is None:
-        found = plugins("hwnas.spaces").get(stem)
-        if found is None:
-            known = ", ".join(available_spaces())
-            raise SpaceError(f"unknown space {stem!r}; available: {known}")
-        factory = found.load()
+    factory = _factory(stem)
     if not at:
-        return factory()
+        return _made(factory(), stem)
     if "resolution" not in inspect.signature(factory).parameters:
         raise SpaceError(f"space {stem!r} takes no image side: write {stem!r}")
-    if not parameter.isdecimal() or int(parameter) not in _RESOLUTIONS:
+    digits = parameter.isdecimal() and len(parameter) <= _MAX_DIGITS
+    if not digits or int(parameter) not in _RESOLUTIONS:
         raise SpaceError(
             f"{name!r}: the image side must be a number of pixels from {_RESOLUTIONS.start} to "
             f"{_RESOLUTIONS.stop - 1}, as in {stem}@128"
         )
-    return factory(resolution=int(parameter))
+    return _made(factory(resolution=int(parameter)), stem)
+
+
+def _factory(stem: str) -> Callable[..., object]:
+    if stem in _OWN:
+        return _OWN[stem]
+    if stem not in plugins(GROUP):
+        raise SpaceError(f"unknown space {stem!r}; available: {', '.join(available_spaces())}")
+    found = load_plugin(GROUP, stem)
+    if not callable(found):
+        raise PluginError(f"space plug-in {stem!r} must be a callable, not {found!r}")
+    return found
+
+
+def _made(space: object, stem: str) -> SearchSpace:
+    if not isinstance(space, SearchSpace):
+        raise PluginError(f"space plug-in {stem!r} must make a SearchSpace, not {space!r}")
+    return space

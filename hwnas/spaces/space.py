@@ -203,7 +203,9 @@ class SearchSpace:
         array = np.asarray(population)
         wanted = len(self.decisions)
         if array.ndim != 2 or array.shape[1] != wanted:
-            raise SpaceError(f"population of {self.name} has shape {array.shape}, not (n, {wanted})")
+            raise SpaceError(
+                f"population of {self.name} has shape {array.shape}, not (n, {wanted})"
+            )
         if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.integer):
             raise SpaceError(f"population of {self.name} has type {array.dtype}, not uint8")
         wrong = np.argwhere((array < 0) | (array >= self.option_counts))
@@ -211,8 +213,8 @@ class SearchSpace:
             row, column = (int(i) for i in wrong[0])
             decision = self.decisions[column]
             raise SpaceError(
-                f"row {row}: option {int(array[row, column])} of decision {decision.name!r} is out "
-                f"of range, it has {len(decision.options)} options"
+                f"row {row}: option {int(array[row, column])} of decision {decision.name!r} is "
+                f"out of range, it has {len(decision.options)} options"
             )
         return np.ascontiguousarray(array, dtype=np.uint8)
 
@@ -387,6 +389,7 @@ class SearchSpace:
     def _check_member(self, architecture: Architecture) -> None:
         if architecture.space != self.name:
             raise SpaceError(f"architecture of {architecture.space!r} given to {self.name!r}")
+        self.checked([architecture.indices])
 
     def _check(self) -> None:
         for kind, names in (

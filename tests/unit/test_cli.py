@@ -1,0 +1,195 @@
+"""The command line: exit codes, one-line errors, JSON on stdout."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwnas import cli
+
+
+@pytest.fixture
+def hwnas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Runs a command in a fresh table; gives exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hwnas", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    run.table = str(tmp_path / "costs.sqlite")  # type: ignore[attr-defined]
+    return run
+
+
+SEARCH = ("search", "--space", "mbconv-digits", "--target", "simulated")
+FAST = ("--estimator", "synthetic", "--evaluations", "200")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("spaces", "nope"), "unknown space 'nope'; available"),
+        (("spaces", "ofa-mbv3@128"), "takes no image side"),
+        (("targets", "nope"), "unknown target 'nope'; available"),
+        ((*SEARCH, "--latency", "5", "-o", "r"), "has no unit"),
+        ((*SEARCH, "--latency", "5mJ", "-o", "r"), "not one of time"),
+        ((*SEARCH, "--latency", "150%", "-o", "r"), "no share of the largest network"),
+        ((*SEARCH, "--strategy", "nope", "-o", "r"), "unknown strategy 'nope'; available"),
+        ((*SEARCH, "--estimator", "nope", "-o", "r"), "unknown estimator 'nope'; available"),
+        (("search", "--space", "mbconv-digits"), "Missing option"),
+        (("nonsense",), "No such command"),
+        ((*SEARCH, "--population", "1", "-o", "r"), "not in the range"),
+    ],
+)
+def test_bad_arguments_end_with_code_2_and_say_what_to_do(hwnas, arguments, said):
+    code, out, err = hwnas(*arguments, *(("--table", hwnas.table) if "-o" in arguments else ()))
+
+    assert code == 2
+    assert said in err
+    assert not out
+    assert "Traceback" not in err
+
+
+def test_unreachable_budget_ends_with_code_3_and_the_fastest_network(hwnas, tmp_path):
+    run = str(tmp_path / "run")
+
+    code, _, err = hwnas(*SEARCH, *FAST, "--latency", "1us", "--table", hwnas.table, "-o", run)
+
+    assert code == 3
+    assert "the fastest architecture has" in err
+    assert not Path(run).exists()
+
+
+def test_json_of_a_failure_is_one_object(hwnas, tmp_path):
+    run = str(tmp_path / "run")
+
+    code, out, _ = hwnas(
+        *SEARCH, *FAST, "--latency", "1us", "--table", hwnas.table, "-o", run, "--json"
+    )
+
+    assert json.loads(out)["exit_code"] == code == 3
+
+
+def test_search_writes_a_run_that_keeps_its_budget(hwnas, tmp_path):
+    run = tmp_path / "run"
+
+    code, out, _ = hwnas(
+        *SEARCH, *FAST, "--latency", "50%", "--table", hwnas.table, "-o", str(run), "--json"
+    )
+
+    found = json.loads(out)
+    assert code == 0
+    chosen = found["chosen"]
+    assert chosen["budget_kept"]
+    assert chosen["predicted"]["latency_s"]["value"] <= chosen["budgets"]["latency_s"]
+    assert chosen["predicted"]["latency_s"]["provenance"] == "simulated"
+    assert {"run.json", "history.parquet", "front.csv", "chosen.json"} <= {
+        file.name for file in run.iterdir()
+    }
+
+
+def test_second_search_into_the_same_folder_asks_for_resume(hwnas, tmp_path):
+    arguments = (*SEARCH, *FAST, "--table", hwnas.table, "-o", str(tmp_path / "run"))
+    hwnas(*arguments)
+
+    code, _, err = hwnas(*arguments)
+
+    assert code == 1
+    assert "--resume" in err
+
+
+def test_resuming_a_finished_search_changes_nothing(hwnas, tmp_path):
+    run = tmp_path / "run"
+    arguments = (*SEARCH, *FAST, "--table", hwnas.table, "-o", str(run))
+    hwnas(*arguments)
+    before = (run / "front.csv").read_bytes()
+
+    code, _, _ = hwnas(*arguments, "--resume")
+
+    assert code == 0
+    assert (run / "front.csv").read_bytes() == before
+
+
+def test_resume_with_other_arguments_names_the_first_that_differs(hwnas, tmp_path):
+    arguments = (*SEARCH, *FAST, "--table", hwnas.table, "-o", str(tmp_path / "run"))
+    hwnas(*arguments)
+
+    code, _, err = hwnas(*arguments, "--resume", "--latency", "50%")
+
+    assert code == 1
+    assert "limits" in err
+
+
+def test_corrupt_table_is_reported_in_one_line(hwnas, tmp_path):
+    table = tmp_path / "bad.sqlite"
+    table.write_bytes(b"not a database at all" * 100)
+
+    code, _, err = hwnas("profile", "--space", "mbconv-digits", "--table", str(table))
+
+    assert code == 1
+    assert "not a database" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_export_of_a_run_without_weights_says_why(hwnas, tmp_path):
+    run = str(tmp_path / "run")
+    hwnas(*SEARCH, *FAST, "--table", hwnas.table, "-o", run)
+
+    code, _, err = hwnas("export", run, "-o", str(tmp_path / "export"))
+
+    assert code == 1
+    assert "no trained weights" in err
+
+
+def test_report_of_a_run_is_written(hwnas, tmp_path):
+    run = tmp_path / "run"
+    hwnas(*SEARCH, *FAST, "--table", hwnas.table, "-o", str(run))
+
+    code, out, _ = hwnas("report", str(run))
+
+    assert code == 0
+    assert Path(out.strip()).read_text(encoding="utf-8").startswith("<!DOCTYPE html")
+
+
+def test_table_is_exported_and_merged(hwnas, tmp_path):
+    hwnas("profile", "--space", "mbconv-digits", "--target", "simulated", "--table", hwnas.table)
+    csv = tmp_path / "costs.csv"
+
+    code, out, _ = hwnas("table", "export", str(csv), "--table", hwnas.table, "--json")
+    merged, out_merged, _ = hwnas(
+        "table", "merge", hwnas.table, "--table", str(tmp_path / "other.sqlite"), "--json"
+    )
+
+    assert code == merged == 0
+    assert json.loads(out)["rows"] == json.loads(out_merged)["rows"] > 60
+    assert len(csv.read_text().splitlines()) == json.loads(out)["rows"] + 1
+
+
+@pytest.mark.parametrize("command", ["doctor", "targets", "spaces"])
+def test_listing_commands_print_json(hwnas, command):
+    code, out, _ = hwnas(command, "--json")
+
+    assert code == 0
+    assert json.loads(out)
+
+
+def test_measure_of_a_missing_model_is_one_line(hwnas, tmp_path):
+    code, _, err = hwnas("measure", str(tmp_path / "none.onnx"), "--table", hwnas.table)
+
+    assert code == 1
+    assert "does not exist" in err
+
+
+def test_measure_of_something_that_is_no_model_is_one_line(hwnas, tmp_path):
+    model = tmp_path / "bad.onnx"
+    model.write_bytes(b"\x00" * 64)
+
+    code, _, err = hwnas("measure", str(model), "--table", hwnas.table)
+
+    assert code == 1
+    assert "ONNX Runtime refuses the model" in err
