@@ -52,7 +52,7 @@ def measure(folder: Path, quick: bool, seed: int) -> list[dict[str, Any]]:
     budget = ["--latency", SHARE, "--data", "digits", "-o", str(run)]
     if quick:
         shared += ["--limit", "6s"]
-        budget += ["--epochs", "1", "--evaluations", "40", "--population", "20"]
+        budget += ["--epochs", "1", "--evaluations", "10", "--population", "5"]
     seconds = {}
     outputs = {}
     for name, command in {

@@ -37,7 +37,7 @@ def cli() -> None:
 
 
 def command(function: Callable[..., None]) -> click.Command:
-    """A subcommand with the options that all share; gets a `Console` first, the seed if it asks."""
+    """A subcommand with the options that all share; gets a `Console`, and the seed if it asks."""
     takes_seed = "seed" in inspect.signature(function).parameters
 
     @functools.wraps(function)
@@ -297,7 +297,13 @@ def search(
     protocol = _protocol(limit)
     with CostTable(table or default_table_path()) as opened, console.progress() as progress:
         run = run_search(
-            request, output, opened, resume=resume, protocol=protocol, progress=progress
+            request,
+            output,
+            opened,
+            resume=resume,
+            protocol=protocol,
+            progress=progress,
+            on_start=lambda run: console.log_to(run.log_path),
         )
     console.emit(*run_summary(run))
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,7 +32,19 @@ class Console:
     def __init__(self, *, as_json: bool, verbosity: int) -> None:
         self.as_json = as_json
         level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
-        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+        shown = logging.StreamHandler()
+        shown.setLevel(level)
+        logging.basicConfig(
+            level=level, format="%(levelname)s %(name)s: %(message)s", handlers=[shown], force=True
+        )
+
+    def log_to(self, path: Path) -> None:
+        """Write the log to a file too, stages included."""
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setLevel(logging.INFO)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.getLogger("hwnas").addHandler(handler)
+        logging.getLogger("hwnas").setLevel(logging.INFO)
 
     def emit(self, result: dict[str, Any], text: str) -> None:
         """Print a result: the object for a machine, the text for a person."""
@@ -67,8 +80,8 @@ class Console:
             yield _PlainLines()
             return
         from rich.console import Console as RichConsole
-        from rich.progress import Progress as RichProgress
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
 
         bar = RichProgress(
             TextColumn("{task.description}"),

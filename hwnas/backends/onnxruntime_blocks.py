@@ -31,7 +31,8 @@ def cut_blocks(
     made_by = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     results = {value.name for value in graph.output}
-    typed = {value.name: value for value in (*graph.input, *graph.output)}
+    declared = (*graph.input, *graph.output)
+    typed: dict[str, onnx.ValueInfoProto] = {value.name: value for value in declared}
 
     entering: dict[str, dict[str, None]] = defaultdict(dict)
     leaving: dict[str, dict[str, None]] = defaultdict(dict)

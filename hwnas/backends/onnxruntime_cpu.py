@@ -90,7 +90,7 @@ class OnnxRuntimeCpuBackend:
             )
         return Availability(True, f"{self.runtime(target)}, {cores} cores")
 
-    def runtime(self, target: Target) -> str:
+    def runtime(self, target: Target) -> str:  # noqa: ARG002 (the contract gives it)
         """Name and version of ONNX Runtime."""
         return f"onnxruntime {version('onnxruntime')}"
 

@@ -26,7 +26,7 @@ class SimulatedBackend:
             return Availability(False, "no [peak] rates", f"add [peak] to {target.name}'s file")
         return Availability(True, "a formula, works everywhere")
 
-    def runtime(self, target: Target) -> str:
+    def runtime(self, target: Target) -> str:  # noqa: ARG002 (the contract gives it)
         """The formula has no version of its own."""
         return "roofline 1"
 

@@ -16,8 +16,8 @@ Errors = npt.NDArray[np.float64]
 class Estimator(Protocol):
     """Tells how well architectures would do, and what telling it has cost.
 
-    An estimator is deterministic: the same row gets the same number in every call, in any order and
-    company. Rows that mean the same architecture are the same row.
+    An estimator is deterministic: the same row gets the same number in every call, in any order
+    and company. Rows that mean the same architecture are the same row.
     """
 
     name: str

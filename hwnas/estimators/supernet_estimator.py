@@ -25,8 +25,8 @@ class SupernetEstimator:
 
     Each sub-net gets its own batch norm statistics from the first images of the training split
     and is then run once over the validation split. The error is a plain share of wrong images,
-    nothing is mixed in, so it comes in steps of `resolution` and small validation splits make ties;
-    a search that also minimises a cost rightly takes the cheaper of two. To order ties among
+    nothing is mixed in, so it comes in steps of `resolution` and small validation splits make
+    ties; a search that also minimises a cost rightly takes the cheaper of two. To order ties among
     candidates for a final pick, ask `cross_entropy`, which costs nothing more.
 
     Args:

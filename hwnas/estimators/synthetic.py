@@ -58,4 +58,6 @@ class SyntheticEstimator:
         return self._evaluated(population)[:, 0]
 
     def _evaluate(self, rows: Population) -> Values:
-        return 0.05 + self._table[self._columns, rows].sum(axis=1, keepdims=True)
+        penalties: Values = self._table[self._columns, rows]
+        errors: Values = 0.05 + penalties.sum(axis=1, keepdims=True)
+        return errors

@@ -16,7 +16,7 @@ from hwnas.graph.graph import Graph, shape_of
 
 __all__ = ["peak_activation_bytes"]
 
-_IN_PLACE = frozenset(
+IN_PLACE = frozenset(
     {"Add", "BatchNormalization", "Clip", "Flatten", "HardSigmoid", "HardSwish", "Identity"}
     | {"Mul", "Relu", "Reshape", "Sigmoid"}
 )
@@ -50,7 +50,7 @@ def peak_activation_bytes(graph: Graph) -> int:
         freed = sum(size[v] for v in dying)
         freed += sum(size[v] for v in node.outputs if last_use[v] == position)  # never read
         reused = 0
-        if node.op_type in _IN_PLACE and any(size[v] == produced for v in dying):
+        if node.op_type in IN_PLACE and any(size[v] == produced for v in dying):
             reused = produced
         peak = max(peak, live + produced - reused)
         live += produced - freed

@@ -136,7 +136,9 @@ class TorchPlan:
                 values[result] = function(*taken)
             elif normalise is not None:
                 x, scale, bias = taken[:3]
-                assert x is not None and scale is not None and bias is not None
+                assert x is not None
+                assert scale is not None
+                assert bias is not None
                 values[result] = normalise(normalisation, x, scale, bias)
             else:
                 values[result] = function(*taken, training=training)
@@ -230,6 +232,9 @@ def _convolved_and_normalised(convolution: _Step, epsilon: float) -> Function:
     return run
 
 
+_NEED_NO_RESULT = ("Add", "BatchNormalization", "Conv")  # for their gradients
+
+
 def _scheduled(steps: list[_Step], results: tuple[int, ...]) -> tuple[_Step, ...]:
     """Steps that drop a tensor after its last use and rectify in place where that is safe."""
     uses = _uses(steps, results)
@@ -239,10 +244,12 @@ def _scheduled(steps: list[_Step], results: tuple[int, ...]) -> tuple[_Step, ...
     for i, step in enumerate(steps):
         dying = [s for s in dict.fromkeys(step.operands) if last[s] == i and s not in results]
         function = step.function
-        if step.op_type == "Relu" and uses[step.operands[0]] == 1:
-            # None of these needs its result for its gradient.
-            if producer.get(step.operands[0]) in ("Add", "BatchNormalization", "Conv"):
-                function = functional.relu_
+        if (
+            step.op_type == "Relu"
+            and uses[step.operands[0]] == 1
+            and producer.get(step.operands[0]) in _NEED_NO_RESULT
+        ):
+            function = functional.relu_
         found.append(step._replace(function=function, dying=tuple(dying)))
     return tuple(found)
 
@@ -274,7 +281,9 @@ def _conv(node: ir.Node) -> Compiled:
         if rest is not None:
             x = functional.pad(x, rest)
         if depthwise and weight.requires_grad and torch.is_grad_enabled():
-            y: Tensor = _Depthwise.apply(x, weight, stride, pad, dilation, group)
+            y: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
+                x, weight, stride, pad, dilation, group
+            )
             return y if bias is None else y + bias[:, None, None]
         return convolve(x, weight, bias, stride, pad, dilation, group)
 
@@ -290,7 +299,7 @@ class _Depthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -304,7 +313,7 @@ class _Depthwise(torch.autograd.Function):
         return functional.conv2d(x, weight, None, stride, pad, dilation, group)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         derive = torch.ops.aten.convolution_backward
         x_grad = weight_grad = None

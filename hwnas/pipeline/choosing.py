@@ -8,8 +8,8 @@ import numpy as np
 from hwnas.backends import MeasuringBackend, get_backend
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.lowering import random_weights
-from hwnas.progress import Progress, silent
 from hwnas.profiling import Estimate, Protocol, measure_networks, space_anchors
+from hwnas.progress import Progress, silent
 from hwnas.search import Budgets, Front
 from hwnas.search.run_directory import Candidate, CostFigure
 from hwnas.targets import Target

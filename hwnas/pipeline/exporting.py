@@ -21,6 +21,7 @@ from hwnas.supernet.training import Recipe, finetune
 __all__ = ["export_run"]
 
 _CHECKED_IMAGES = 64
+_EVALUATED_AT_A_TIME = 256
 
 _HOW = {
     "predicted.latency_s": "Sum of the block latencies in the cost table, calibrated on whole "
@@ -178,5 +179,6 @@ def _accuracies(module: TorchModule, dataset: Dataset) -> dict[str, Accuracy]:
 
 @torch.no_grad()
 def _logits(module: TorchModule, images: Any) -> np.ndarray:
-    parts = [module(part) for part in torch.from_numpy(images).split(256)]
-    return torch.cat(parts).numpy()
+    parts = torch.split(torch.from_numpy(images), _EVALUATED_AT_A_TIME)
+    logits: np.ndarray = torch.cat([module(part) for part in parts]).numpy()
+    return logits

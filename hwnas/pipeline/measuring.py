@@ -9,8 +9,8 @@ from hwnas.backends import get_backend
 from hwnas.backends.onnxruntime_cpu import OnnxRuntimeCpuBackend
 from hwnas.costs import CostTable, Source
 from hwnas.errors import LoweringError, TargetError
-from hwnas.progress import Progress, silent
 from hwnas.profiling import Estimate, Protocol, measure_networks, reference_anchor, source_of
+from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 
 __all__ = ["MeasuredModel", "measure_model"]

@@ -7,8 +7,8 @@ import numpy as np
 from hwnas.backends import get_backend
 from hwnas.costs import CompiledCosts, CostTable, compile_costs
 from hwnas.errors import TableError
-from hwnas.progress import Progress, silent
 from hwnas.profiling import Protocol, profile_space, source_of
+from hwnas.progress import Progress, silent
 from hwnas.spaces import SearchSpace
 from hwnas.targets import Target
 

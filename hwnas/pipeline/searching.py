@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from hwnas.errors import BudgetError, PluginError, SpaceError
 from hwnas.estimators import Estimator, available_estimators
 from hwnas.pipeline.choosing import Choice, choose
 from hwnas.pipeline.profiling import costs_of
-from hwnas.progress import Progress, silent
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.pipeline.training import TrainedEstimator, make_estimator
 from hwnas.profiling import Protocol
+from hwnas.progress import Progress, silent
 from hwnas.quantities import format_metric
 from hwnas.search import (
     STRATEGIES,
@@ -55,8 +55,18 @@ def search(
     resume: bool = False,
     protocol: Protocol | None = None,
     progress: Progress = silent,
+    on_start: Callable[[RunDirectory], None] = lambda _: None,
 ) -> RunDirectory:
     """Run a search and write its run directory; kill it at any moment and resume it.
+
+    Args:
+        request: What is asked for.
+        out: The run directory.
+        table: Costs; what it lacks is profiled first.
+        resume: Whether to go on with a run that is there.
+        protocol: Of all measurements.
+        progress: Called with a line of text and the share done.
+        on_start: Called with the run directory as soon as it is there.
 
     Raises:
         BudgetError: No architecture meets the budgets; the message says what can be had.
@@ -76,6 +86,7 @@ def search(
         provenance=dict(zip(costs.metrics, costs.provenance, strict=True)),
         resume=resume,
     )
+    on_start(run)
     if run.record.state == "finished":
         return run
     rngs = np.random.default_rng(request.seed).spawn(3)

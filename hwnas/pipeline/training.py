@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.estimators import Estimator, load_estimator
-from hwnas.progress import Progress
 from hwnas.pipeline.requests import SearchRequest
+from hwnas.progress import Progress
 from hwnas.search.run_directory import Provenance, RunDirectory
 from hwnas.spaces import Architecture, SearchSpace
 
@@ -45,7 +45,8 @@ def make_estimator(
 ) -> TrainedEstimator:
     """The estimator that a request names; a supernet is trained into the run directory first."""
     if request.estimator != "supernet":
-        return TrainedEstimator(load_estimator(request.estimator)(space), "modelled")
+        make: Callable[[SearchSpace], Estimator] = load_estimator(request.estimator)
+        return TrainedEstimator(make(space), "modelled")
     return _supernet(request, space, run, rng, resume=resume, progress=progress)
 
 

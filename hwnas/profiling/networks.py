@@ -102,8 +102,9 @@ def measure_networks(
             if known:
                 turn.append(len(names) + rounds % len(known))
                 rounds += 1
-            for item in turn:
-                stream.append((item, float(stopwatch.sample([executables[item]])[0, 0])))
+            stream.extend(
+                (item, float(stopwatch.sample([executables[item]])[0, 0])) for item in turn
+            )
         now = time.monotonic()
         timeout = now - begin > protocol.limit_s
         if now - reviewed < _REVIEW_S and not timeout:

@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 _REVIEW_S = 2.0  # between two looks at the intervals
 _CANDIDATES = 32  # chains compared before one is run
 
+_Pool = dict[str, list[BlockExecutable]]
+"""Compiled instances of each block by key."""
+
 
 @dataclass(frozen=True)
 class ProfileSummary:
@@ -184,7 +187,7 @@ class _Bench:
 
     def _round(
         self,
-        pool: dict[str, BlockExecutable],
+        pool: _Pool,
         needy: set[str],
         batch: Sequence[Architecture],
         networks: dict[str, Executable],
@@ -193,7 +196,7 @@ class _Bench:
     ) -> None:
         """One chain with the reference and the empty kernel, and one whole network."""
         keys = self._chain(pool, needy, batch)
-        chain = [pool[key] for key in keys]
+        chain = [pool[key][int(self._rng.integers(len(pool[key])))] for key in keys]
         previous: BlockExecutable | None = None
         for member in chain:
             member.follow(previous)
@@ -205,9 +208,7 @@ class _Bench:
         key = waiting[int(self._rng.integers(len(waiting)))]
         self._recorder.add([key], self._stopwatch.sample([networks[key]]))
 
-    def _chain(
-        self, pool: dict[str, BlockExecutable], needy: set[str], batch: Sequence[Architecture]
-    ) -> list[str]:
+    def _chain(self, pool: _Pool, needy: set[str], batch: Sequence[Architecture]) -> list[str]:
         """Keys of a random recombination of the batch's networks that holds many needy units."""
         rows = np.array([a.indices for a in batch], dtype=np.uint8)
         parents = rows[self._rng.integers(len(rows), size=(2, _CANDIDATES))]
@@ -249,20 +250,26 @@ class _Bench:
             keys |= own
         yield group
 
-    def _compile_pool(self, batch: Sequence[Architecture]) -> dict[str, BlockExecutable]:
-        pool: dict[str, BlockExecutable] = {}
-        for architecture in batch:
+    def _compile_pool(self, batch: list[Architecture]) -> _Pool:
+        """Compile every block of the batch several times.
+
+        Where its buffers happen to lie changes the time of a compiled block by a few percent;
+        networks in use are compiled anew each, so the mean over some instances is what counts.
+        """
+        pool: _Pool = {}
+        for architecture in batch * self._protocol.instances:
             wanted = {}
             for block, declared in enumerate(self._space.blocks):
                 choice = tuple(architecture.indices[c] for c in self._space.columns_of(block))
                 fragment = self._space.fragment(block, choice)
-                if not fragment.is_empty and fragment.key not in pool:
+                instances = pool.get(fragment.key, [])
+                if not fragment.is_empty and len(instances) < self._protocol.instances:
                     wanted[declared.name] = fragment.key
             graph = self._space.network(architecture)
             weights = random_weights(graph, self._rng)
             pieces = self._backend.compile_blocks(graph, weights, wanted, self._target)
             for name, piece in pieces.items():
-                pool.setdefault(wanted[name], piece)
+                pool.setdefault(wanted[name], []).append(piece)
         return pool
 
     def _compile(self, architecture: Architecture) -> Executable:
@@ -277,7 +284,7 @@ class _Bench:
 
     def _write(
         self,
-        pool: dict[str, BlockExecutable],
+        pool: _Pool,
         measured: set[str],
         networks: dict[str, Executable],
     ) -> None:
@@ -289,7 +296,7 @@ class _Bench:
         taken = _now()
         graphs = {key: self._units[key].fragment.graph for key in measured}
         graphs |= {key: self._space.network(a) for key, a in self._networks.items()}
-        executables: dict[str, Executable] = {**pool, **networks}
+        executables = {key: instances[0] for key, instances in pool.items()} | networks
         rows, kernels = [], []
         for key, graph in graphs.items():
             if key not in found:

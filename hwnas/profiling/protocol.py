@@ -17,7 +17,8 @@ class Protocol:
         passes: Timed passes behind one sample, which is their median.
         warmup: Untimed passes before them.
         networks: Whole networks measured beside the blocks, for calibration.
-        pool: Blocks compiled and alive at one time.
+        instances: Times that every block is compiled; samples are taken from all in turn.
+        pool: Distinct blocks compiled and alive at one time.
     """
 
     interval: float = 0.01
@@ -26,5 +27,6 @@ class Protocol:
     limit_s: float = 120.0
     passes: int = 3
     warmup: int = 1
-    networks: int = 16
-    pool: int = 256
+    networks: int = 24
+    instances: int = 3
+    pool: int = 128

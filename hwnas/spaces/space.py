@@ -413,4 +413,15 @@ class SearchSpace:
                 raise SpaceError(f"block {block.name!r} reads {missing[0]!r}, which is not there")
             if block.present is not None and not self.inputs_of(index):
                 raise SpaceError(f"block {block.name!r} can be absent but has no input to pass on")
+            self._check_gate(block)
             earlier.add(block.name)
+
+    def _check_gate(self, block: ChoiceBlock) -> None:
+        if block.present is None:
+            return
+        gate = block.present.decision
+        if not all(isinstance(option, int) for option in self.decisions[self._column[gate]].options):
+            raise SpaceError(f"decision {gate!r} has options that are no numbers, but gates a block")
+        for name in block.reads.values():
+            if self._column[name] < self._column[gate]:
+                raise SpaceError(f"decision {name!r} must come after {gate!r}, which gates it")

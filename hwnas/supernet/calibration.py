@@ -39,7 +39,7 @@ def average_statistics(
             total[name] = total[name] + share if name in total else share
         return functional.batch_norm(x, mean, variance, scale, bias, eps=which.epsilon)
 
-    for batch in images.split(batch_size):
+    for batch in torch.split(images, batch_size):
         run(batch, record)
     return total
 

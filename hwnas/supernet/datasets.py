@@ -197,9 +197,10 @@ def _halves(
     groups: list[npt.NDArray[np.intp]],
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Every group in two; odd ones favour one half and the other in turn."""
-    first, second = [], []
+    first: list[npt.NDArray[np.intp]] = []
+    second: list[npt.NDArray[np.intp]] = []
     for group in groups:
-        lead = sum(map(len, first)) <= sum(map(len, second))
+        lead = sum(len(part) for part in first) <= sum(len(part) for part in second)
         cut = (len(group) + lead) // 2
         first.append(group[:cut])
         second.append(group[cut:])
@@ -235,8 +236,8 @@ def _standardised(dataset: Dataset) -> Dataset:
     scale = 1.0 / np.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
 
     def apply(x: Images) -> Images:
-        shifted = (x - mean[:, None, None]) * scale[:, None, None]
-        return shifted.astype(np.float32)
+        shifted: Images = ((x - mean[:, None, None]) * scale[:, None, None]).astype(np.float32)
+        return shifted
 
     return replace(
         dataset,

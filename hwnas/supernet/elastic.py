@@ -9,8 +9,8 @@ Differs from the papers: a smaller kernel is the plain centre crop, without OFA'
 transformation, as in BigNAS.
 """
 
+import math
 from collections.abc import Mapping
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -164,7 +164,7 @@ class ElasticSupernet(nn.Module):
             statistics: From `calibrate`.
             batch_size: Images in one pass.
         """
-        batches = images.split(batch_size)
+        batches = torch.split(images, batch_size)
         return torch.cat([self(batch, architecture, statistics=statistics) for batch in batches])
 
     def weights(
@@ -274,10 +274,9 @@ def sub_slices(shared: Shape, wanted: Shape) -> _Slices | None:
 
 
 def _initial(name: str, shape: Shape, generator: torch.Generator | None) -> Tensor:
-    if len(shape) == 4:
-        return torch.randn(shape, generator=generator) * (2.0 / prod(shape[1:])) ** 0.5
     if len(shape) > 1:
-        return torch.randn(shape, generator=generator) * (1.0 / prod(shape[1:])) ** 0.5
+        gain = 2.0 if len(shape) == 4 else 1.0  # a matrix is not followed by a rectifier
+        return torch.randn(shape, generator=generator) * math.sqrt(gain / math.prod(shape[1:]))
     return torch.ones(shape) if name.endswith("/scale") else torch.zeros(shape)
 
 

@@ -57,7 +57,7 @@ def read_digits(resolution: int) -> Labelled:
 
 
 def read_npz(path: str) -> Labelled | dict[str, Labelled]:
-    """Arrays `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test` and perhaps `x_val`, `y_val`.
+    """Arrays `x` and `y`, or `x_train`, `y_train` and so on for `test` and perhaps `val`.
 
     Images are `(n, c, h, w)`, or `(n, h, w)` for one channel; integers are divided by 255.
 

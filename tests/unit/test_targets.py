@@ -1,0 +1,168 @@
+import string
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas import plugins as plugins_module
+from hwnas import targets as targets_module
+from hwnas.errors import PluginError, TargetError
+from hwnas.targets import available_targets, get_target
+
+GOOD = """
+schema = 1
+name = "mine"
+description = "mine"
+backend = "simulated"
+[peak]
+macs_per_s = 1e9
+bandwidth_bytes_per_s = 1e9
+kernel_overhead_s = 0.0
+[energy]
+source = "model"
+energy_j_per_mac = 1e-12
+energy_j_per_byte = 1e-12
+reference = "none"
+"""
+
+
+@pytest.fixture
+def device(tmp_path):
+    def write(text):
+        path = tmp_path / "device.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    return write
+
+
+class FakeEntry:
+    def __init__(self, value):
+        self.value = str(value)
+        self.load = lambda: value
+
+
+@pytest.mark.parametrize("name", available_targets())
+def test_every_shipped_device_loads_under_its_own_name(name):
+    target = get_target(name)
+
+    assert target.name == name
+    assert target.description
+    assert target.energy.reference
+    assert len(target.fingerprint) == 16
+    assert set(target.fingerprint) <= set(string.hexdigits.lower())
+
+
+def test_an_unknown_device_is_answered_with_those_there_are():
+    with pytest.raises(TargetError, match=r"unknown target 'zcu012'; available: cpu, simulated"):
+        get_target("zcu012")
+
+
+def test_a_device_is_read_from_a_file(device):
+    assert get_target(device(GOOD)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("schema = 1", "schema = 2"), "has schema 2; this version reads 1"),
+        (GOOD.replace('name = "mine"', "name = 3"), "not a device file"),
+        (GOOD.replace('name = "mine"\n', ""), "missing required field `name`"),
+        (GOOD.replace("[peak]", "[peaks]"), "unknown field `peaks`"),
+        (GOOD + "more = 1\n", "unknown field `more`"),
+        (GOOD.replace('"model"', '"guess"'), "not a device file"),
+        (GOOD + '[runtime]\nprecision = "int8"\n', "not a device file"),
+        (GOOD + "[runtime]\nthreads = 0\n", "0 threads"),
+        (GOOD.replace("macs_per_s = 1e9", "macs_per_s = 0.0"), "rate in .peak. is 0"),
+        (GOOD.replace("macs_per_s = 1e9", "macs_per_s = nan"), "macs_per_s is nan"),
+        (GOOD.replace("_per_mac = 1e-12", "_per_mac = -1.0"), "energy_j_per_mac is -1"),
+        ("schema = ", "not a device file"),
+        ("a = " + "[" * 100_000, "not a device file"),
+        (b"\xff\xfe", "not a device file"),
+        ("", "not a device file"),
+        ("#" * (1 << 20) + "\n" + GOOD, "over 1048576 bytes"),
+    ],
+)
+def test_a_malformed_device_file_is_refused_by_name(device, text, message):
+    with pytest.raises(TargetError, match=message) as caught:
+        get_target(device(text))
+
+    assert "device.toml" in str(caught.value) or "threads" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(TargetError, match=r"none\.toml' does not exist"):
+        get_target(str(tmp_path / "none.toml"))
+
+
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_a_device_or_an_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("device") / "device.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(TargetError):
+        get_target(str(path))
+
+
+def test_the_fingerprint_is_stable_and_changes_with_the_threads(device):
+    target = get_target(device(GOOD))
+
+    assert target.fingerprint == get_target(device(GOOD)).fingerprint
+    assert target.with_threads(1).fingerprint == target.fingerprint
+    assert len({target.with_threads(n).fingerprint for n in range(1, 9)}) == 8
+
+
+def test_the_fingerprint_of_a_device_elsewhere_does_not_depend_on_this_machine(monkeypatch):
+    before = {name: get_target(name).fingerprint for name in ("cpu", "simulated")}
+
+    monkeypatch.setattr(targets_module, "_processor", lambda: "another processor")
+
+    assert get_target("simulated").fingerprint == before["simulated"]
+    assert get_target("simulated").host == ""
+    assert get_target("cpu").fingerprint != before["cpu"]
+    assert get_target("cpu").host == "another processor"
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025])
+def test_thread_counts_that_make_no_sense_are_refused(threads):
+    with pytest.raises(TargetError, match=f"{threads} threads asked for; 1 to 1024"):
+        get_target("cpu").with_threads(threads)
+
+
+def test_no_thread_count_changes_nothing():
+    target = get_target("cpu")
+
+    assert target.with_threads(None) is target
+    assert target.with_threads(4).runtime.threads == 4
+    assert target.runtime.threads == 1
+
+
+def test_a_target_round_trips_through_json():
+    target = get_target("cpu").with_threads(3)
+
+    assert msgspec.json.decode(msgspec.json.encode(target), type=type(target)) == target
+
+
+def test_a_plug_in_brings_a_device(monkeypatch, tmp_path):
+    (tmp_path / "device.toml").write_text(GOOD)
+    entries = {"mine": FakeEntry(tmp_path), "bad": FakeEntry(3), "empty": FakeEntry("/nowhere")}
+    monkeypatch.setattr(plugins_module, "plugins", lambda group: entries)
+    monkeypatch.setattr(targets_module, "plugins", lambda group: entries)
+
+    assert "mine" in available_targets()
+    assert get_target("mine").name == "mine"
+    with pytest.raises(PluginError, match="must name a folder"):
+        get_target("bad")
+    with pytest.raises(TargetError, match="cannot read device file"):
+        get_target("empty")
+
+
+def test_a_plug_ins_device_must_carry_the_plug_ins_name(monkeypatch, tmp_path):
+    (tmp_path / "device.toml").write_text(GOOD)
+    entries = {"other": FakeEntry(tmp_path)}
+    monkeypatch.setattr(plugins_module, "plugins", lambda group: entries)
+    monkeypatch.setattr(targets_module, "plugins", lambda group: entries)
+
+    with pytest.raises(TargetError, match="calls itself 'mine', its folder 'other'"):
+        get_target("other")
