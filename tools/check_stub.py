@@ -42,9 +42,9 @@ def generated_stub() -> str:
     """Returns the stub that nanobind writes for the installed `hwnas._core`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "_core.pyi"
-        # -P: the checkout's own hwnas/ may have no compiled part.
-        command = [sys.executable, "-P", "-m", "nanobind.stubgen", "-q", "-m", "hwnas._core"]
-        done = subprocess.run([*command, "-o", file], capture_output=True, text=True, check=False)
+        # stubgen looks in the working directory first; the checkout may lack the compiled part.
+        command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "hwnas._core", "-o", file]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"cannot make a stub (pip install nanobind):\n{done.stderr}")
         return file.read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import OrtMemType
 
 from hwnas.backends.backend import Availability, BlockExecutable
 from hwnas.backends.onnxruntime_blocks import cut_blocks
@@ -140,7 +142,9 @@ class OnnxRuntimeCpuBackend:
             path = Path(folder) / "optimised.onnx"
             options = _options(target, optimise=True)
             options.optimized_model_filepath = str(path)
-            _session(to_onnx(graph, weights).SerializeToString(), options)
+            model = to_onnx(graph, weights)
+            _name_results_by_block(model.graph)
+            _session(model.SerializeToString(), options)
             return onnx.load(path)
 
 
@@ -148,6 +152,17 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _name_results_by_block(graph: onnx.GraphProto) -> None:
+    """Call each result after the operator that writes it: fused operators are named by results."""
+    results = {value.name for value in graph.output}
+    new = {name: f"{n.name}/{name}" for n in graph.node for name in n.output if name in results}
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for value in graph.output:
+        value.name = new.get(value.name, value.name)
 
 
 def _options(target: Target, *, optimise: bool) -> ort.SessionOptions:
@@ -158,9 +173,22 @@ def _options(target: Target, *, optimise: bool) -> ort.SessionOptions:
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     if not optimise:
+        # In a network, every operator works in memory that its predecessors have just used; pieces
+        # that each kept their own would find it cold.
+        _register_shared_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         # Many sessions are alive at once; spinning workers would disturb each other's timing.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+@lru_cache(maxsize=1)
+def _register_shared_arena() -> None:
+    """One arena for all sessions that ask for it; the runtime takes one per process."""
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT
+    )
+    ort.create_and_register_allocator(memory, None)
 
 
 def _session(source: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:

@@ -35,7 +35,7 @@ from hwnas.export.receipt import (
 from hwnas.export.request import ExportRequest, Written
 from hwnas.export.torch_format import export_torch
 from hwnas.graph import shape_of
-from hwnas.search.run_directory import installed_versions
+from hwnas.search.installed_versions import installed_versions
 
 __all__ = ["EXPORTERS", "ExportRequest", "Exporter", "Written", "export_model"]
 

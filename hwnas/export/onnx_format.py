@@ -17,7 +17,7 @@ import onnxruntime as ort
 from hwnas.export.request import ExportRequest, Written
 from hwnas.lowering import check_onnx, to_onnx
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
-from hwnas.search.run_directory import installed_versions
+from hwnas.search.installed_versions import installed_versions
 
 __all__ = ["MODEL_NAME", "export_onnx"]
 

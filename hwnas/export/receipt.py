@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hwnas.errors import ExportError
-from hwnas.search.run_directory import CostFigure, Count, TargetRecord
+from hwnas.search.run_records import CostFigure, Count, TargetRecord
 
 __all__ = [
     "RECEIPT_NAME",

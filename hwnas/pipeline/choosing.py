@@ -11,7 +11,7 @@ from hwnas.lowering import random_weights
 from hwnas.profiling import Estimate, Protocol, measure_networks, space_anchors
 from hwnas.progress import Progress, silent
 from hwnas.search import Budgets, Front
-from hwnas.search.run_directory import Candidate, CostFigure
+from hwnas.search.run_records import Candidate, CostFigure
 from hwnas.targets import Target
 
 __all__ = ["Choice", "choose", "measured_figure", "predicted_figures"]

@@ -11,7 +11,9 @@ from hwnas.export import ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.progress import Progress, silent
-from hwnas.search.run_directory import ChosenRecord, CostFigure, FrontMember, RunDirectory
+from hwnas.search.run_directory import RunDirectory
+from hwnas.search.run_records import ChosenRecord, CostFigure
+from hwnas.search.run_tables import FrontMember
 from hwnas.spaces import get_space
 from hwnas.supernet.checkpoint import load_weights
 from hwnas.supernet.datasets import Dataset, load_dataset

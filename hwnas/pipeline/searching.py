@@ -30,13 +30,9 @@ from hwnas.search import (
     run_search,
 )
 from hwnas.search.cheapest import cheapest
-from hwnas.search.run_directory import (
-    ChosenRecord,
-    ErrorRecord,
-    HistoryTable,
-    RunDirectory,
-    TargetRecord,
-)
+from hwnas.search.run_directory import RunDirectory
+from hwnas.search.run_records import ChosenRecord, ErrorRecord, TargetRecord
+from hwnas.search.run_tables import HistoryTable
 from hwnas.spaces import Architecture, Population, SearchSpace, get_space
 from hwnas.targets import Target, get_target
 

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from hwnas.quantities import format_metric
-from hwnas.search.run_directory import CostFigure, RunDirectory
+from hwnas.search.run_directory import RunDirectory
+from hwnas.search.run_records import CostFigure
 
 __all__ = ["run_summary"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from hwnas.estimators import Estimator, load_estimator
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.progress import Progress
-from hwnas.search.run_directory import Provenance, RunDirectory
+from hwnas.search.run_directory import RunDirectory
+from hwnas.search.run_records import Provenance
 from hwnas.spaces import Architecture, SearchSpace
 
 __all__ = ["TrainedEstimator", "make_estimator"]

@@ -27,6 +27,6 @@ class Protocol:
     limit_s: float = 120.0
     passes: int = 3
     warmup: int = 1
-    networks: int = 24
+    networks: int = 40
     instances: int = 3
     pool: int = 128

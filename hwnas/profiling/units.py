@@ -75,11 +75,12 @@ def carriers(
 def spread_networks(space: SearchSpace, n: int, rng: np.random.Generator) -> Population:
     """`n` distinct architectures from the smallest to the largest, `(at most n, d)`.
 
-    Random architectures are all of middling size. Here a share of the decisions, growing towards
-    both ends, is set to the first or to the last option.
+    Random architectures are all of middling size. Here a share of the decisions, growing with the
+    third power towards both ends, is set to the first or to the last option: many networks where
+    most architectures are, a few at either end.
     """
     rows = space.sample(n, rng)
-    lean = np.linspace(-1.0, 1.0, n)[:, None]
+    lean = np.linspace(-1.0, 1.0, n)[:, None] ** 3
     pulled = rng.random(rows.shape) < np.abs(lean)
     ends = np.where(lean < 0, 0, space.option_counts.astype(np.int64) - 1)
     mixed = np.where(pulled, ends, rows).astype(np.uint8)

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from hwnas.quantities import METRIC_DIMENSIONS, format_metric
 from hwnas.report.wording import metric_label
 from hwnas.search.dominance import hypervolume, is_non_dominated
-from hwnas.search.run_directory import CostFigure, HistoryTable
+from hwnas.search.run_records import CostFigure
+from hwnas.search.run_tables import HistoryTable
 
 __all__ = ["Mark", "plot_progress", "plot_trade_off"]
 

@@ -17,13 +17,9 @@ from markupsafe import Markup
 from hwnas.errors import HwnasError, RunError
 from hwnas.report import wording
 from hwnas.report.plots import Mark, plot_progress, plot_trade_off
-from hwnas.search.run_directory import (
-    ChosenRecord,
-    CostFigure,
-    FrontMember,
-    HistoryTable,
-    RunDirectory,
-)
+from hwnas.search.run_directory import RunDirectory
+from hwnas.search.run_records import ChosenRecord, CostFigure
+from hwnas.search.run_tables import FrontMember, HistoryTable
 from hwnas.spaces import get_space
 
 __all__ = ["write_report"]

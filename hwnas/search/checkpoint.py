@@ -1,19 +1,19 @@
 """State of a search as plain arrays and numbers, and the file it is kept in.
 
-A file is an uncompressed `.npz`. It is written beside its place and then moved there, so that a
-killed run leaves the previous one whole. Reading runs no code: pickled arrays are refused, and the
-size that each array claims is checked against the bytes that are there.
+A file is an uncompressed `.npz`, replaced wholly or not at all, so that a killed run leaves the
+previous one whole. Reading runs no code: pickled arrays are refused, and the size that each array
+claims is checked against the bytes that are there.
 """
 
 import json
 import math
-import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from hwnas.atomic_files import replace_file
 from hwnas.errors import RunError
 
 __all__ = ["State", "generator_state", "load_state", "restore_generator", "save_state"]
@@ -64,14 +64,16 @@ def save_state(path: Path, state: State) -> None:
     Args:
         path: File to write or replace; its folder exists.
         state: Arrays of numbers, numbers and strings by name.
+
+    Raises:
+        RunError: The disk is full or the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+
+    def write(file: BinaryIO) -> None:
         # The stub has one keyword of its own, which no name of a state is.
         np.savez(file, allow_pickle=False, **{k: np.asarray(v) for k, v in state.items()})
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+
+    replace_file(path, write)
 
 
 def load_state(path: Path) -> State:
@@ -88,8 +90,10 @@ def load_state(path: Path) -> State:
             _check_sizes(archive)
         with np.load(path, allow_pickle=False) as arrays:
             return {name: _plain(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"cannot read checkpoint {path}: {error}; start afresh") from None
+    except Exception as error:
+        # On a hostile file zipfile, its codecs and NumPy's header parser raise almost anything.
+        text = " ".join(str(error).split())[:300]
+        raise RunError(f"cannot read checkpoint {path}: {text}; start afresh") from None
 
 
 def _check_sizes(archive: zipfile.ZipFile) -> None:

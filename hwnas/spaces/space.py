@@ -420,8 +420,12 @@ class SearchSpace:
         if block.present is None:
             return
         gate = block.present.decision
-        if not all(isinstance(option, int) for option in self.decisions[self._column[gate]].options):
-            raise SpaceError(f"decision {gate!r} has options that are no numbers, but gates a block")
+        if not all(
+            isinstance(option, int) for option in self.decisions[self._column[gate]].options
+        ):
+            raise SpaceError(
+                f"decision {gate!r} has options that are no numbers, but gates a block"
+            )
         for name in block.reads.values():
             if self._column[name] < self._column[gate]:
                 raise SpaceError(f"decision {name!r} must come after {gate!r}, which gates it")

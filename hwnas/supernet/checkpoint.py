@@ -1,7 +1,7 @@
 """State of a training run in one file, replaced in one step, read without running code."""
 
+import io
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwnas.atomic_files import replace_file
 from hwnas.errors import RunError
 
 __all__ = ["load_training", "load_weights", "save_training"]
@@ -29,7 +30,7 @@ def save_training(
 ) -> None:
     """Write everything that the rest of a training run depends on.
 
-    The file is complete at any moment: it is written beside the old one and then takes its place.
+    The file is complete at any moment: the old one stays until the new one is whole.
 
     Args:
         path: The file.
@@ -41,7 +42,7 @@ def save_training(
         rows: Metrics of the epochs so far.
 
     Raises:
-        RunError: The file cannot be written.
+        RunError: The disk is full or the file cannot be written.
     """
     state = {
         "format": FORMAT,
@@ -52,16 +53,10 @@ def save_training(
         "rng": json.dumps(rng.bit_generator.state, default=_plain),
         "rows": rows,
     }
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"checkpoint {path} cannot be written: {error}") from error
+    # Encoded in memory: torch turns what the disk refuses into a RuntimeError of its own.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    replace_file(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def load_training(

@@ -25,7 +25,7 @@ from hwnas.export import (
 )
 from hwnas.lowering import random_weights
 from hwnas.lowering.torch_module import TorchModule
-from hwnas.search.run_directory import CostFigure, TargetRecord
+from hwnas.search.run_records import CostFigure, TargetRecord
 from hwnas.spaces import get_space
 
 FACTS = ReceiptFacts(

@@ -115,7 +115,13 @@ def test_a_graph_without_an_output_is_refused():
 def test_channels_that_do_not_divide_into_groups_are_refused(channels, group):
     g = GraphBuilder("net")
     with pytest.raises(LoweringError, match="divide by group"):
-        g.conv(g.input("input", (1, channels, 4, 4)), 12 if group == 4 else 4, 1, name="c", group=group)
+        g.conv(
+            g.input("input", (1, channels, 4, 4)),
+            12 if group == 4 else 4,
+            1,
+            name="c",
+            group=group,
+        )
 
 
 def test_adding_different_shapes_is_refused():

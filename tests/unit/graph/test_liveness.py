@@ -87,7 +87,9 @@ def test_the_peak_equals_its_definition_on_random_graphs(data):
         else:
             made = getattr(g, kind)(x)
         values.append(made)
-    for i, value in enumerate(data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))):
+    for i, value in enumerate(
+        data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
+    ):
         g.output(value, f"output{i}")
     graph = g.build()
 

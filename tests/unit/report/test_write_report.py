@@ -9,15 +9,9 @@ import pytest
 from hwnas.errors import RunError
 from hwnas.report import write_report
 from hwnas.search.front import Front
-from hwnas.search.run_directory import (
-    Candidate,
-    ChosenRecord,
-    CostFigure,
-    ErrorRecord,
-    HistoryTable,
-    RunDirectory,
-    TargetRecord,
-)
+from hwnas.search.run_directory import RunDirectory
+from hwnas.search.run_records import Candidate, ChosenRecord, CostFigure, ErrorRecord, TargetRecord
+from hwnas.search.run_tables import HistoryTable
 from hwnas.spaces import get_space
 
 TARGET = TargetRecord("cpu", "0123456789abcdef", "a processor", 1)

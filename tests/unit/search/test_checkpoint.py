@@ -1,6 +1,8 @@
 import io
 import json
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -107,3 +109,70 @@ def test_an_array_larger_than_its_bytes_is_refused(tmp_path):
 
     with pytest.raises(RunError, match="claims"):
         load_state(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{[]: 1}",
+        "((((",
+        "(" * 10_000,
+        "-" * 5_000 + "1",
+        "{'descr': (), 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 30 + ", 0)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+    ],
+    ids=range(9),
+)
+def test_a_hostile_header_is_refused(tmp_path, text):
+    content = np.lib.format.magic(1, 0) + struct.pack("<H", len(text)) + text.encode() + bytes(8)
+    with zipfile.ZipFile(tmp_path / "checkpoint", "w") as archive:
+        archive.writestr("array.npy", content)
+
+    with pytest.raises(RunError, match="cannot read") as caught:
+        load_state(tmp_path / "checkpoint")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_compressed_entry_is_refused(tmp_path, method):
+    path = tmp_path / "checkpoint"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("array.npy", np.random.default_rng(0).bytes(1000))
+    content = bytearray(path.read_bytes())
+    content[50:400] = b"\xff" * 350
+    path.write_bytes(content)
+
+    with pytest.raises(RunError, match="cannot read"):
+        load_state(path)
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 77)], ids=["encrypted", "method"])
+def test_an_entry_that_cannot_be_unpacked_is_refused(tmp_path, offset, value):
+    path = tmp_path / "checkpoint"
+    save_state(path, {"count": 1})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + offset] = value
+    path.write_bytes(content)
+
+    with pytest.raises(RunError, match="cannot read"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("error", [MemoryError, zlib.error, NotImplementedError, RuntimeError])
+def test_what_unpacking_raises_is_one_run_error(tmp_path, monkeypatch, error):
+    save_state(tmp_path / "checkpoint", {"count": 1})
+
+    def fail(*_, **__):
+        raise error("two\nlines")
+
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(RunError, match="two lines; start afresh"):
+        load_state(tmp_path / "checkpoint")
+
+
+def test_a_state_that_cannot_be_written_is_a_run_error(tmp_path):
+    with pytest.raises(RunError, match=r"cannot write search\.npz"):
+        save_state(tmp_path / "missing" / "search.npz", {"count": 1})
