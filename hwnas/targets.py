@@ -95,8 +95,10 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over all that decides a measured number on this target."""
-        described = msgspec.json.encode(self, order="sorted")
+        """16 hexadecimal digits over all that decides a number on this target; prose does not."""
+        energy = msgspec.structs.replace(self.energy, reference="")
+        numbers = msgspec.structs.replace(self, description="", energy=energy)
+        described = msgspec.json.encode(numbers, order="sorted")
         host = _processor() if self.local else ""
         return hashlib.sha256(described + host.encode()).hexdigest()[:16]
 

@@ -69,7 +69,7 @@ def fit_calibration(sums: Floats, kernels: Floats, totals: Floats) -> Calibratio
         error = _left_out_error(design[:, form])
         coefficients = np.zeros(3)
         coefficients[list(form)] = _least_squares(design[:, form])
-        if coefficients[1] <= 0.0:
+        if coefficients[1] <= 0.0 or (design @ coefficients <= 0.0).any():
             continue
         if best is None or error < _WORTH * best.error:
             a, b, c = (float(x) for x in coefficients)

@@ -86,8 +86,9 @@ def _supernet(
     supernet = trained.supernet
 
     def test(architecture: Architecture) -> tuple[float, int]:
-        statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
-        logits = supernet.logits(architecture, torch.from_numpy(dataset.x_test), statistics)
+        with side_by_side():
+            statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
+            logits = supernet.logits(architecture, torch.from_numpy(dataset.x_test), statistics)
         wrong = logits.argmax(1).numpy() != dataset.y_test
         return float(wrong.mean()), len(wrong)
 

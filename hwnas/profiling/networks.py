@@ -20,7 +20,7 @@ from hwnas.targets import Target
 __all__ = ["Anchors", "measure_networks", "reference_anchor", "space_anchors"]
 
 _REVIEW_S = 0.5
-_MOST_ANCHORS = 4
+_MOST_ANCHORS = 8
 
 Anchors = Mapping[Executable, float]
 """Executables and what they cost when the table was made, in s."""
@@ -80,7 +80,7 @@ def measure_networks(
     predicted and measured cost then compare, on a machine that is now slower or faster.
 
     Args:
-        networks: What to measure, by any name.
+        networks: What to measure, by any name; none gives an empty result.
         target: The device.
         backend: Its backend.
         protocol: Settings; measuring stops when all intervals are small enough or time is up.
@@ -90,6 +90,8 @@ def measure_networks(
         progress: Called with a line of text and the share done.
     """
     names = list(networks)
+    if not names:
+        return {}
     known = dict(anchors or {})
     executables: list[Executable] = [*networks.values(), *known]
     stopwatch = Stopwatch(backend, target, protocol)

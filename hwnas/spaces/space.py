@@ -420,11 +420,10 @@ class SearchSpace:
         if block.present is None:
             return
         gate = block.present.decision
-        if not all(
-            isinstance(option, int) for option in self.decisions[self._column[gate]].options
-        ):
+        options = self.decisions[self._column[gate]].options
+        if not all(isinstance(option, int) for option in options):
             raise SpaceError(
-                f"decision {gate!r} has options that are no numbers, but gates a block"
+                f"decision {gate!r} has options that are no numbers but gates a block"
             )
         for name in block.reads.values():
             if self._column[name] < self._column[gate]:

@@ -1,4 +1,4 @@
-"""Peak memory of a graph straight from the definition: which tensors are needed at which moment."""
+"""Peak memory of a graph straight from its definition: which tensors are needed when."""
 
 from math import prod
 

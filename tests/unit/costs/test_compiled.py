@@ -111,7 +111,7 @@ def test_missing_rows_are_counted_and_answered_with_what_to_run(digits, table, t
             compile_costs(digits, part, SOURCE)
         keys = {f.key for f in fragments_of(digits, digits.smallest())}
         part.put(row for row in table.rows(SOURCE) if row.key in keys)
-        with pytest.raises(TableError, match="of 63 blocks .* `hwnas profile --space mbconv"):
+        with pytest.raises(TableError, match=r"of 63 blocks .* `hwnas profile --space mbconv"):
             compile_costs(digits, part, SOURCE)
     with pytest.raises(TableError, match="have no area_mm2"):
         compile_costs(digits, table, SOURCE, ["area_mm2"])

@@ -43,6 +43,11 @@ def table(tmp_path):
         yield opened
 
 
+def read_all(path):
+    with CostTable(path) as table:
+        return list(table.rows()), list(table.kernels())
+
+
 def reopened(table):
     return CostTable(table.path, create=False)
 
@@ -216,8 +221,8 @@ def test_a_truncated_file_is_refused_when_it_is_read_at_the_latest(tmp_path, sha
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
 
-    with pytest.raises(TableError, match="damaged") as caught, CostTable(path) as table:
-        list(table.rows())
+    with pytest.raises(TableError, match="damaged") as caught:
+        read_all(path)
 
     assert "free some space" not in str(caught.value)
 
@@ -232,9 +237,8 @@ def test_a_file_with_a_damaged_page_is_refused_when_it_is_read(tmp_path):
     )
     path.write_bytes(content)
 
-    with pytest.raises(TableError, match="damaged"), CostTable(path) as table:
-        list(table.rows())
-        list(table.kernels())
+    with pytest.raises(TableError, match="damaged"):
+        read_all(path)
 
 
 def test_another_database_is_refused_and_left_as_it_is(tmp_path):

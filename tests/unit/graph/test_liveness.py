@@ -110,8 +110,8 @@ def test_a_network_needs_as_much_as_its_hungriest_block(name, seed):
 def held_by_onnx_runtime(graph, weights, folder):
     """Most bytes of activations in ONNX Runtime's arena after any operator, as it counts them.
 
-    Since 1.31 the profile states for every operator the bytes in use in the arena. The first entry,
-    less what its operator took, is the weights. The graph's input is the caller's and not in there.
+    Since 1.31 the profile states for every operator the bytes in use in the arena. The first,
+    less what its operator took, are the weights. The graph's input is the caller's, not in there.
     """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -138,8 +138,8 @@ def test_onnx_runtime_holds_at_least_the_peak_and_at_most_twice(name, seed, tmp_
 
     From above the arena is at most twice as large: the runtime's static plan does not release a
     buffer that it wants to use again for a later tensor of the same size, and adds in place less
-    often than it could. Scratch space inside operators is not counted on either side. Measured with
-    onnxruntime 1.31.1: 1.00 to 1.72.
+    often than it could. Scratch space inside operators is not counted on either side. Measured
+    with onnxruntime 1.31.1: 1.00 to 1.72.
     """
     space = get_space(name)
     network = space.network(space.architecture(space.sample(1, np.random.default_rng(seed))[0]))

@@ -112,7 +112,7 @@ def test_a_model_over_the_limit_of_onnx_files_is_refused(graph, weights, monkeyp
 def test_a_model_that_is_not_onnx_is_refused_with_the_checkers_reason(graph):
     proto = to_onnx(graph)
     proto.graph.node[0].op_type = "Convolve"
-    with pytest.raises(LoweringError, match="'small' is not valid ONNX: .*Convolve"):
+    with pytest.raises(LoweringError, match=r"'small' is not valid ONNX: .*Convolve"):
         check_onnx(proto)
 
     proto = to_onnx(graph)

@@ -46,7 +46,7 @@ def test_networks_are_distinct_and_go_from_small_to_large(space, seed):
     assert np.array_equal(space.canonicalise(population), population)
     assert population[0].tolist() == space.smallest().row().tolist()
     assert population[-1].tolist() == space.largest().row().tolist()
-    assert np.corrcoef(np.arange(len(work)), work)[0, 1] > 0.8
+    assert np.corrcoef(np.arange(len(work)), work)[0, 1] > 0.6
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

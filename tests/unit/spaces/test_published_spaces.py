@@ -66,7 +66,8 @@ def test_proxyless_mobile_brackets_the_published_networks():
 
 
 def test_a_member_like_the_published_proxyless_mobile_has_about_its_published_size():
-    # Cai et al., ICLR 2019, figure 4 and table 2: ProxylessNAS-Mobile, 320 M MACs, 4.1 M parameters.
+    # Cai et al., ICLR 2019, figure 4 and table 2: ProxylessNAS-Mobile has 320 M MACs and 4.1 M
+    # parameters.
     # The released network has 32 channels in the first stage, the search space 24.
     space = get_space("proxyless-mobile")
     published = (

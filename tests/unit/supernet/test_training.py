@@ -212,7 +212,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(space, digits,
     with pytest.raises(DivergenceError, match="lower the learning rate"):
         train(space, digits, recipe, checkpoint=path)
 
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_recalibration_makes_a_trained_sub_net_better(space, digits):
