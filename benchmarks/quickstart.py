@@ -50,8 +50,10 @@ def measure(folder: Path, quick: bool, seed: int) -> list[dict[str, Any]]:
     table, run = folder / "costs.sqlite", folder / "run"
     shared = ["--space", SPACE, "--target", "cpu", "--table", str(table), "--seed", str(seed)]
     budget = ["--latency", SHARE, "--data", "digits", "-o", str(run)]
+    shared += ["--limit", "6s" if quick else "45s"]
+    if not quick:
+        budget += ["--evaluations", "240"]
     if quick:
-        shared += ["--limit", "6s"]
         budget += ["--epochs", "1", "--evaluations", "10", "--population", "5"]
     seconds = {}
     outputs = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.errors import BudgetError, PluginError, SpaceError
-from hwnas.estimators import Estimator, available_estimators
+from hwnas.estimators import available_estimators
 from hwnas.pipeline.choosing import Choice, choose
 from hwnas.pipeline.profiling import costs_of
 from hwnas.pipeline.requests import SearchRequest
@@ -90,7 +90,7 @@ def search(
         estimator = make_estimator(request, space, run, rngs[0], resume=resume, progress=progress)
     run.set_provenance({"error": estimator.provenance})
     with _timed(run, "search"):
-        result = _explore(request, run, costs, budgets, estimator.estimator, rngs[1], progress)
+        result = _explore(request, run, costs, budgets, estimator, rngs[1], progress)
     if not len(result.front):
         raise BudgetError(_nearest_miss(costs, budgets, "the search found none"))
     with _timed(run, "measure"):
@@ -105,7 +105,7 @@ def search(
             table=table,
             progress=progress,
         )
-    _write_chosen(run, choice, result, space, budgets, estimator)
+    _write_chosen(run, choice, space, budgets, estimator)
     run.finish()
     if not choice.chosen.kept:
         raise BudgetError(
@@ -146,7 +146,7 @@ def _explore(
     run: RunDirectory,
     costs: CompiledCosts,
     budgets: Budgets,
-    estimator: Estimator,
+    estimator: TrainedEstimator,
     rng: np.random.Generator,
     progress: Progress,
 ) -> SearchResult:
@@ -155,7 +155,7 @@ def _explore(
 
     objectives = ["error", "latency_s"]
     objectives += [b.metric for b in budgets.limits if b.metric not in objectives]
-    evaluation = Evaluation(cost, costs.metrics, estimator.error, tuple(objectives))
+    evaluation = Evaluation(cost, costs.metrics, estimator.ranking, tuple(objectives))
     start = FeasibleFirst(costs.space, cost, costs.metrics, budgets)
     strategy = STRATEGIES[request.strategy](start, rng=rng, population_size=request.population)
     saved = time.monotonic()
@@ -188,19 +188,15 @@ def _explore(
 def _write_chosen(
     run: RunDirectory,
     choice: Choice,
-    result: SearchResult,
     space: SearchSpace,
     budgets: Budgets,
     estimator: TrainedEstimator,
 ) -> None:
     chosen = choice.chosen
     architecture = Architecture(space.name, tuple(chosen.architecture))
-    names = result.front.names
-    validation = (
-        float(result.front.objectives[choice.index, names.index("error")])
-        if "error" in names and estimator.validation_images is not None
-        else None
-    )
+    validation = None
+    if estimator.validation_images is not None:
+        validation = float(estimator.estimator.error(architecture.row()[None])[0])
     error = ErrorRecord(validation, None, estimator.validation_images, None)
     if estimator.test is not None:
         test, images = estimator.test(architecture)

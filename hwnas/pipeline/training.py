@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.estimators import Estimator, load_estimator
+from hwnas.estimators import Errors, Estimator, load_estimator
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.progress import Progress
 from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import Provenance
-from hwnas.spaces import Architecture, SearchSpace
+from hwnas.spaces import Architecture, Population, SearchSpace
 
 __all__ = ["TrainedEstimator", "make_estimator"]
 
@@ -23,6 +23,7 @@ class TrainedEstimator:
 
     Args:
         estimator: Architecture to error.
+        ranking: What the search minimises: the error, or the error with ties put in order.
         provenance: Where its errors come from.
         validation_images: Images behind an error; None where there are none.
         test: Architecture to test error and number of test images; called for the chosen network
@@ -30,6 +31,7 @@ class TrainedEstimator:
     """
 
     estimator: Estimator
+    ranking: Callable[[Population], Errors]
     provenance: Provenance
     validation_images: int | None = None
     test: Callable[[Architecture], tuple[float, int]] | None = None
@@ -47,7 +49,8 @@ def make_estimator(
     """The estimator that a request names; a supernet is trained into the run directory first."""
     if request.estimator != "supernet":
         make: Callable[[SearchSpace], Estimator] = load_estimator(request.estimator)
-        return TrainedEstimator(make(space), "modelled")
+        estimator = make(space)
+        return TrainedEstimator(estimator, estimator.error, "modelled")
     return _supernet(request, space, run, rng, resume=resume, progress=progress)
 
 
@@ -93,7 +96,7 @@ def _supernet(
         return float(wrong.mean()), len(wrong)
 
     estimator = SupernetEstimator(supernet, dataset)
-    return TrainedEstimator(estimator, "measured", len(dataset.y_val), test)
+    return TrainedEstimator(estimator, estimator.ranking, "measured", len(dataset.y_val), test)
 
 
 def _write_log(run: RunDirectory, rows: tuple[dict[str, float], ...]) -> None:
