@@ -18,9 +18,9 @@ from collections.abc import Callable
 from statistics import median
 
 import numpy as np
-from hwnas._core import SlotTable
 from report_format import emit, machine, result
 
+from hwnas._core import SlotTable
 from hwnas.search import Nsga2, hypervolume
 
 BLOCKS, CHOICES, POPULATION = 21, 7, 100

@@ -67,6 +67,7 @@ def _supernet(
 
     from hwnas.estimators.supernet_estimator import SupernetEstimator
     from hwnas.supernet.datasets import load_dataset
+    from hwnas.supernet.threads import side_by_side
     from hwnas.supernet.training import Metrics, Recipe, train_supernet
 
     dataset = load_dataset(request.data)

@@ -1,4 +1,5 @@
-// The Python extension hwnas._core. Bindings convert arguments, release the GIL and call the library; they hold no logic.
+// The Python extension hwnas._core. Bindings convert arguments, release the GIL and call the
+// library; they hold no logic.
 #include "bindings.hpp"
 
 NB_MODULE(_core, module) {

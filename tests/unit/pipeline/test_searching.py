@@ -27,7 +27,7 @@ def request_with(*limits: Limit, **changes) -> SearchRequest:
     return SearchRequest("mbconv-digits", "simulated", limits=limits, **arguments)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -39,9 +39,9 @@ def test_killed_search_resumes_to_the_same_front(table, tmp_path, monkeypatch, s
 
     def kill(text: str, share: float) -> None:
         if text.startswith("searching") and share > 0.5:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         search(request, tmp_path / "killed", table, progress=kill)
     resumed = search(request, tmp_path / "killed", table, resume=True)
 
