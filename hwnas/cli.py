@@ -177,7 +177,7 @@ def profile(
             progress=progress,
         )
     text = (
-        f"{summary.measured} of {summary.units} blocks of {space} measured on {target} in "
+        f"{summary.measured} of {summary.units} blocks of {space} costed on {target} in "
         f"{summary.seconds:.1f} s, {summary.units - summary.measured} were there; "
         f"table: {path}"
     )

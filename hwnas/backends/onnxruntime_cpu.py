@@ -32,23 +32,22 @@ class OrtExecutable:
     Args:
         session: The session.
         inputs: Values by input name; copied into runtime-owned buffers.
-        outputs: Example results by output name, whose shapes the result buffers take; by default
-            the session's declared shapes.
+        outputs: Example results by output name, whose shapes the result buffers take.
     """
 
     def __init__(
         self,
         session: ort.InferenceSession,
         inputs: Mapping[str, np.ndarray],
-        outputs: Mapping[str, np.ndarray] | None = None,
+        outputs: Mapping[str, np.ndarray],
     ) -> None:
         self._session = session
         self._binding = session.io_binding()
         self._inputs = {k: ort.OrtValue.ortvalue_from_numpy(v) for k, v in inputs.items()}
         self._outputs = {}
         for info in session.get_outputs():
-            example = np.zeros(info.shape, np.float32) if outputs is None else outputs[info.name]
-            self._outputs[info.name] = ort.OrtValue.ortvalue_from_numpy(np.zeros_like(example))
+            result = np.zeros_like(outputs[info.name])
+            self._outputs[info.name] = ort.OrtValue.ortvalue_from_numpy(result)
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         for name, value in self._outputs.items():
@@ -105,14 +104,20 @@ class OnnxRuntimeCpuBackend:
         return self.compile_model(to_onnx(graph, weights), target)
 
     def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> OrtExecutable:
-        """The same for a finished ONNX model or file.
+        """The same for a finished ONNX model or file; a free batch size is set to 1.
 
         Raises:
             LoweringError: ONNX Runtime refuses the model, or an input has no fixed shape.
         """
         source = str(model) if isinstance(model, Path) else model.SerializeToString()
-        session = _session(source, _options(target, optimise=True))
-        return OrtExecutable(session, _example_inputs(session))
+        options = _options(target, optimise=True)
+        session = _session(source, options)
+        free = {
+            i.shape[0] for i in session.get_inputs() if i.shape and isinstance(i.shape[0], str)
+        }
+        for name in free:
+            options.add_free_dimension_override_by_name(name, 1)
+        return _bound(_session(source, options) if free else session)
 
     def compile_blocks(
         self, graph: Graph, weights: Weights, blocks: Collection[str], target: Target
@@ -196,6 +201,15 @@ def _session(source: str | bytes, options: ort.SessionOptions) -> ort.InferenceS
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exception classes share no base but Exception
         raise LoweringError(f"ONNX Runtime refuses the model: {error}") from error
+
+
+def _bound(session: ort.InferenceSession) -> OrtExecutable:
+    """A session with example inputs, and results of the shapes that one run of it gives."""
+    inputs = _example_inputs(session)
+    names = [info.name for info in session.get_outputs()]
+    return OrtExecutable(
+        session, inputs, dict(zip(names, session.run(names, inputs), strict=True))
+    )
 
 
 def _example_inputs(session: ort.InferenceSession) -> dict[str, np.ndarray]:

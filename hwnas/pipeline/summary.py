@@ -10,6 +10,8 @@ from hwnas.search.run_records import CostFigure
 
 __all__ = ["run_summary"]
 
+MEMORY = "memory_bytes"
+
 
 def run_summary(run: RunDirectory) -> tuple[dict[str, Any], str]:
     """What a finished search found, as an object and as text."""
@@ -20,7 +22,8 @@ def run_summary(run: RunDirectory) -> tuple[dict[str, Any], str]:
         f"chosen ({chosen.pick}): " + " ".join(map(str, chosen.architecture)),
     ]
     for metric, predicted in chosen.predicted.items():
-        line = f"  {metric}: predicted {_shown(metric, predicted)} ({predicted.provenance})"
+        line = f"  {metric}: predicted {_shown(metric, predicted)}"
+        line += f" (from {predicted.provenance} blocks)" if metric != MEMORY else " (from shapes)"
         measured = chosen.measured.get(metric)
         if measured is not None and measured.value and predicted.value:
             ratio = predicted.value / measured.value

@@ -203,7 +203,7 @@ def test_a_model_file_is_compiled_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "sides", "message"),
     [
-        (onnx.TensorProto.FLOAT, ["batch", 3], "fix every size"),
+        (onnx.TensorProto.FLOAT, [1, "width"], "fix every size"),
         (onnx.TensorProto.FLOAT, [0, 3], "fix every size"),
         (onnx.TensorProto.DOUBLE, [1, 3], "only float32 is measured"),
     ],
@@ -219,6 +219,24 @@ def test_a_model_that_cannot_be_timed_is_refused(kind, sides, message):
 
     with pytest.raises(LoweringError, match=message):
         get_backend(TARGET).compile_model(model, TARGET)
+
+
+def test_a_free_batch_size_is_set_to_one():
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3])
+        for name in ("x", "y")
+    ]
+    node = onnx.helper.make_node("Neg", ["x"], ["y"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", values[:1], values[1:]),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+
+    executable = get_backend(TARGET).compile_model(model, TARGET)
+    executable.run()
+
+    assert executable.results()["y"].shape == (1, 3)
 
 
 def test_what_the_runtime_refuses_is_a_lowering_error(tmp_path):

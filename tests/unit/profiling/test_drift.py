@@ -32,7 +32,7 @@ def test_medians_under_a_drifting_speed_are_recovered(seed):
     steady = values / relative_slowness(items, values)
 
     ratio = medians_by_item(items, steady) / medians
-    assert np.abs(ratio / np.median(ratio) - 1).max() < 0.01
+    assert np.abs(ratio / np.median(ratio) - 1).max() < 0.015
     assert np.median(ratio) == pytest.approx(1, abs=0.03)
     assert np.std(np.log(values / medians[items])) > 0.15
     assert np.std(np.log(steady / medians[items])) < 0.03
