@@ -150,6 +150,7 @@ class _Bench:
         self._protocol = protocol
         self._rng = rng
         self._stopwatch = Stopwatch(backend, target, protocol)
+        self._generation = 0
         self._networks = {
             self._network_key(architecture): architecture
             for row in spread_networks(space, protocol.networks, np.random.default_rng(0))
@@ -167,6 +168,7 @@ class _Bench:
         batches = list(self._batches(missing))
         limit = self._protocol.limit_s / max(1, len(batches))
         for number, batch in enumerate(batches):
+            self._generation = number
             progress(f"compiling blocks, batch {number + 1} of {len(batches)}", 0.0)
             pool = self._compile_pool(batch)
             wanted = {key for key in missing if key in pool} | set(networks)
@@ -196,14 +198,16 @@ class _Bench:
     ) -> None:
         """One chain with the reference and the empty kernel, and one whole network."""
         keys = self._chain(pool, needy, batch)
-        chain = [pool[key][int(self._rng.integers(len(pool[key])))] for key in keys]
+        instances = [int(self._rng.integers(len(pool[key]))) for key in keys]
+        chain = [pool[key][i] for key, i in zip(keys, instances, strict=True)]
+        items = [f"{key}#{self._generation}.{i}" for key, i in zip(keys, instances, strict=True)]
         previous: BlockExecutable | None = None
         for member in chain:
             member.follow(previous)
             previous = member
         # The reference is timed by itself, here as in `measure_networks`: the two must compare.
         self._recorder.add([reference_key()], self._stopwatch.sample([reference]))
-        self._recorder.add([*keys, EMPTY_KEY], self._stopwatch.sample([*chain, empty]))
+        self._recorder.add([*items, EMPTY_KEY], self._stopwatch.sample([*chain, empty]))
         waiting = [key for key in networks if key in needy] or list(networks)
         key = waiting[int(self._rng.integers(len(waiting)))]
         self._recorder.add([key], self._stopwatch.sample([networks[key]]))

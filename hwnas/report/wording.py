@@ -10,6 +10,7 @@ __all__ = [
     "metric_label",
     "percent",
     "plain",
+    "predicted_origin",
     "quantity",
     "seconds",
     "signed_percent",
@@ -36,6 +37,11 @@ def quantity(value: float | None, metric: str) -> str:
         return UNKNOWN
     text = percent(value) if metric == "error" else format_metric(value, metric)
     return text.replace(" ", _NO_BREAK)
+
+
+def predicted_origin(provenance: str) -> str:
+    """Where a predicted cost comes from: a sum of measured parts is not itself measured."""
+    return "from measured blocks" if provenance == "measured" else provenance
 
 
 def percent(fraction: float | None) -> str:

@@ -46,6 +46,15 @@ class _Column:
     label: str
     provenance: str
 
+    @property
+    def origin(self) -> str:
+        """The provenance in words; costs of a front are predicted, errors are not."""
+        return (
+            self.provenance
+            if self.metric == "error"
+            else wording.predicted_origin(self.provenance)
+        )
+
 
 @dataclass(frozen=True)
 class _CostRow:
@@ -191,7 +200,7 @@ def _cost_row(chosen: ChosenRecord, metric: str) -> _CostRow:
         label=wording.metric_label(metric),
         budget="" if limit is None else f"≤ {wording.quantity(limit, metric)}",
         predicted=_value(predicted, metric),
-        predicted_from=predicted.provenance if predicted else "",
+        predicted_from=wording.predicted_origin(predicted.provenance) if predicted else "",
         measured=_value(measured, metric),
         measured_from=measured.provenance if measured else "",
         interval=interval,
@@ -345,7 +354,8 @@ def _trade_off(
     label = wording.metric_label(metric).lower()
     known = int(np.isfinite(history.error).sum())
     caption = (
-        "Each point is an evaluated architecture, at the error that the search estimated; the "
+        "Each point is an evaluated architecture, at the error that the search estimated, "
+        "with ties in the order of cross-entropy where the estimator has one; the "
         f"line joins members of the front that none beats in both error and {label}. "
         f"{known:,} of {len(history):,} are shown"
     )

@@ -87,3 +87,22 @@ def test_samples_of_other_sources_and_unwanted_keys_are_left_alone(path):
 
     assert list(found) == ["a"]
     assert found["a"].repeats == 4
+
+
+def test_instances_of_a_kernel_count_alike_and_their_difference_is_no_spread(path):
+    rng = np.random.default_rng(0)
+    with CostTable(path) as table:
+        recorder = Recorder(table, SOURCE, {"k", "steady"})
+        for _ in range(60):
+            seconds = [
+                1.00e-3 * (1 + 0.002 * rng.standard_normal()),
+                1.20e-3 * (1 + 0.002 * rng.standard_normal()),
+                5.00e-3 * (1 + 0.002 * rng.standard_normal()),
+            ]
+            recorder.add(["k#0.0", "k#0.1", "steady"], np.array([seconds, seconds]).T)
+        found = recorder.estimates()
+
+    assert set(found) == {"k", "steady"}
+    assert found["k"].value == pytest.approx(1.10e-3, rel=0.003)
+    assert found["k"].relative_spread < 0.01
+    assert found["k"].repeats == 120
