@@ -318,6 +318,7 @@ def search(
 )
 @click.option("--format", "form", default="onnx", show_default=True)
 @click.option("--finetune-epochs", type=click.IntRange(0), default=0, show_default=True)
+@table_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")
 def export(
     console: Console,
@@ -326,13 +327,16 @@ def export(
     form: str,
     finetune_epochs: int,
     output: Path,
+    table: Path | None,
     seed: int,
 ) -> None:
     """Write a network of a run as a model file with its receipt."""
     import msgspec
 
+    from hwnas.costs import CostTable, default_table_path
     from hwnas.pipeline.exporting import export_run
 
+    path = table or default_table_path()
     with console.progress() as progress:
         receipt = export_run(
             run,
@@ -340,6 +344,7 @@ def export(
             pick=pick,
             format=form,
             finetune_epochs=finetune_epochs,
+            table=CostTable(path, create=False) if path.is_file() else None,
             seed=seed,
             progress=progress,
         )

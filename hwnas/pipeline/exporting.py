@@ -3,26 +3,34 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
+from hwnas.backends import MeasuringBackend, get_backend
+from hwnas.costs import CostTable
 from hwnas.errors import ExportError
 from hwnas.export import ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
+from hwnas.lowering import random_weights
 from hwnas.lowering.torch_module import TorchModule
+from hwnas.pipeline.choosing import measured_figure
+from hwnas.profiling import Protocol, measure_networks, source_of, space_anchors
 from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import ChosenRecord, CostFigure
 from hwnas.search.run_tables import FrontMember
-from hwnas.spaces import get_space
+from hwnas.spaces import SearchSpace, get_space
 from hwnas.supernet.checkpoint import load_weights
 from hwnas.supernet.datasets import Dataset, load_dataset
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.training import Recipe, finetune
+from hwnas.targets import get_target
 
 __all__ = ["export_run"]
 
 _CHECKED_IMAGES = 64
+_MEASURE_S = 20.0
 _EVALUATED_AT_A_TIME = 256
 
 _HOW = {
@@ -52,6 +60,7 @@ def export_run(
     pick: str = "chosen",
     format: str = "onnx",
     finetune_epochs: int = 0,
+    table: CostTable | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Receipt:
@@ -63,6 +72,7 @@ def export_run(
         pick: `chosen`, a name in the picks of `front.csv`, or an index there.
         format: As `hwnas.export` knows it.
         finetune_epochs: Epochs of training of this network alone, from inherited weights.
+        table: With measured networks of the space, for a pick that has to be measured first.
         seed: Of the fine-tuning.
         progress: Called with a line of text and the share done.
 
@@ -74,6 +84,8 @@ def export_run(
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
     architecture = space.architecture(np.array(picked.architecture))
+    if not picked.measured:
+        picked = _measured(run, space, picked, table, progress)
     if not run.has(run.supernet_path.name):
         raise ExportError(
             f"{run_path} has no trained weights: its estimator was "
@@ -128,9 +140,46 @@ def _picked(run: RunDirectory, pick: str) -> ChosenRecord:
         _predicted(run, found),
         {},
         chosen.budgets,
-        budget_kept=False,  # not measured: the receipt leaves it open
+        budget_kept=False,  # until it is measured
         error=type(chosen.error)(found.error),
     )
+
+
+def _measured(
+    run: RunDirectory,
+    space: SearchSpace,
+    picked: ChosenRecord,
+    table: CostTable | None,
+    progress: Progress,
+) -> ChosenRecord:
+    """The pick with its measured latency, where the run's target is this machine."""
+    arguments = run.record.arguments
+    target = get_target(arguments["target"]).with_threads(arguments["threads"])
+    backend = get_backend(target)
+    measured = {}
+    here = target.fingerprint == run.record.target.fingerprint
+    if here and isinstance(backend, MeasuringBackend) and backend.is_available(target).works:
+        rng = np.random.default_rng(0)
+        source = source_of(target, backend)
+        graph = space.network(space.architecture(np.array(picked.architecture)))
+        found = measure_networks(
+            {"picked": backend.compile(graph, random_weights(graph, rng), target)},
+            target,
+            backend,
+            protocol=Protocol(limit_s=_MEASURE_S),
+            rng=rng,
+            anchors=None
+            if table is None
+            else space_anchors(space, backend, target, table, source),
+            progress=progress,
+        )
+        measured = {"latency_s": measured_figure(found["picked"])}
+    figures = {**picked.predicted, **measured}
+    values = {metric: figures[metric].value for metric in picked.budgets}
+    kept = all(
+        value is not None and value <= picked.budgets[metric] for metric, value in values.items()
+    )
+    return msgspec.structs.replace(picked, measured=measured, budget_kept=kept)
 
 
 def _predicted(run: RunDirectory, member: FrontMember) -> dict[str, CostFigure]:
@@ -163,7 +212,7 @@ def _facts(
         picked.measured,
         how,
         picked.budgets,
-        picked.budget_kept if picked.budgets and picked.measured else None,
+        picked.budget_kept if picked.budgets else None,
         _MODELLED_ENERGY if modelled else None,
     )
 
