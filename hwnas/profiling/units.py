@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.costs import Kernel
+from hwnas.errors import SpaceError
 from hwnas.graph import Graph, count_graph, kernel_signature
 from hwnas.spaces import Architecture, Fragment, Population, SearchSpace
 
 __all__ = ["Unit", "carriers", "describe_kernel", "spread_networks", "units_of"]
+
+_MOST_TRIES = 1000  # architectures drawn without finding any missing unit
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,15 @@ def carriers(
 
     Greedy: each architecture takes up as many missing units as fit together; the decisions that
     they leave open are drawn at random, for variety of neighbours.
+
+    Raises:
+        SpaceError: A unit is in no canonical architecture.
     """
     missing = dict(units)
-    chosen = []
+    chosen: list[Architecture] = []
+    in_vain = 0
     while missing:
+        before = len(missing)
         row = space.sample(1, rng)[0]
         fixed: set[int] = set()
         for unit in missing.values():
@@ -65,10 +73,18 @@ def carriers(
                     fixed.update(columns)
                     break
         architecture = space.architecture(row)
-        chosen.append(architecture)
         for block in range(len(space.blocks)):
             choice = tuple(architecture.indices[c] for c in space.columns_of(block))
             missing.pop(space.fragment(block, choice).key, None)
+        in_vain = 0 if len(missing) < before else in_vain + 1
+        if not in_vain:
+            chosen.append(architecture)
+        elif in_vain > _MOST_TRIES:
+            block, choice = next(iter(missing.values())).occurrences[0]
+            raise SpaceError(
+                f"block {space.blocks[block].name!r} of {space.name} with choice {choice} is in "
+                "no canonical architecture: look at what its presence depends on"
+            )
     return chosen
 
 

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
+from hwnas.errors import SpaceError
 from hwnas.graph import count_graph
-from hwnas.profiling.units import carriers, describe_kernel, spread_networks, units_of
+from hwnas.profiling.units import (
+    Unit,
+    carriers,
+    describe_kernel,
+    spread_networks,
+    units_of,
+)
 from hwnas.spaces import available_spaces, get_space
 from hwnas.testing.space_conformance import fragments_of
 
@@ -65,3 +72,13 @@ def test_a_kernel_is_described_by_what_it_does():
     assert found.key == fragment.key
     assert found.signature.startswith("1x1x32x32 Conv3s2-BN-Relu 1x16x16x16")
     assert found.macs == 16 * 16 * 16 * 9
+
+
+def test_a_unit_in_no_architecture_is_named_instead_of_sought_for_ever():
+    space = get_space("mbconv-digits")
+    units = units_of(space)
+    unit = next(iter(units.values()))
+    unreachable = {"0" * 32: Unit(unit.fragment, unit.occurrences)}
+
+    with pytest.raises(SpaceError, match="is in no canonical architecture"):
+        carriers(space, unreachable, np.random.default_rng(0))
