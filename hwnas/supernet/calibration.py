@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwnas.lowering.torch_module import Normalisation, Normalise
+from hwnas.lowering.torch_module import Normalise
+from hwnas.lowering.torch_operators import Normalisation
 
 __all__ = ["CALIBRATION_BATCH", "Statistics", "average_statistics"]
 

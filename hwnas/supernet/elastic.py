@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from hwnas.errors import SpaceError
 from hwnas.graph import Graph, Shape
-from hwnas.lowering.torch_module import Normalisation, Normalise, TorchPlan
+from hwnas.lowering.torch_module import Normalise, TorchPlan
+from hwnas.lowering.torch_operators import Normalisation
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.supernet.calibration import CALIBRATION_BATCH, Statistics, average_statistics
 
