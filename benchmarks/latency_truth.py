@@ -1,7 +1,8 @@
 """Predicted against measured latency of networks that were not used for fitting.
 
-Profiles each space into a fresh table, predicts random networks from it, then compiles and measures
-those networks twice. The second time gives the ceiling: how well a perfect prediction would do.
+Profiles each space into a fresh table, predicts random networks from it, then compiles and
+measures those networks twice. The second time gives the ceiling: how well a perfect prediction
+would do.
 
     python benchmarks/latency_truth.py [--json] [--quick] [--networks 60] [--threads 1]
 """
