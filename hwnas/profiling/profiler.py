@@ -114,6 +114,14 @@ def profile_space(
         bench = _Bench(space, units, target, backend, source, table, settings, rng)
         bench.run(missing, progress)
     rows_by_key = table.lookup(source, "latency_s")
+    uncut = [key for key in missing if key not in rows_by_key]
+    if uncut:
+        block, _ = missing[uncut[0]].occurrences[0]
+        raise MeasurementError(
+            f"{len(uncut)} blocks of {space.name} could not be cut out of a compiled network, "
+            f"{space.blocks[block].name!r} first: the runtime fuses them with their neighbours; "
+            "make the block larger in the space"
+        )
     done = [rows_by_key[key] for key in missing]
     intervals = [(row.high - row.low) / (2.0 * row.value) for row in done]
     spreads = [row.spread / row.value for row in done]

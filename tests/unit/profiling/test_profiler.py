@@ -10,7 +10,7 @@ import pytest
 
 from hwnas.backends import get_backend
 from hwnas.costs import CostTable, compile_costs
-from hwnas.errors import TargetError
+from hwnas.errors import MeasurementError, TargetError
 from hwnas.profiling import Protocol, profile_space, source_of
 from hwnas.profiling.profiler import EMPTY_KEY
 from hwnas.profiling.reference import reference_graph, reference_key
@@ -181,3 +181,19 @@ def test_the_reference_kernel_stays_what_it_is():
     # Tables of different days are brought to one speed by it.
     assert reference_key() == "7857d0d35831ade74dfbb8a962bb2ef4"
     assert len(reference_graph().nodes) == 6
+
+
+def test_a_block_that_cannot_be_cut_out_is_named(tmp_path, monkeypatch):
+    backend = type(get_backend(CPU))
+    cut = backend.compile_blocks
+
+    def without_the_stem(self, graph, weights, blocks, target):
+        return {n: b for n, b in cut(self, graph, weights, blocks, target).items() if n != "stem"}
+
+    monkeypatch.setattr(backend, "compile_blocks", without_the_stem)
+
+    with (
+        CostTable(tmp_path / "t.sqlite") as table,
+        pytest.raises(MeasurementError, match="'stem' first"),
+    ):
+        profile(get_space("mbconv-digits"), CPU, table)
