@@ -242,6 +242,77 @@ def measure(
     )
 
 
+_TRAINING: dict[str, tuple[Any, str]] = {
+    "epochs": (click.IntRange(1), "Passes over the training split."),
+    "batch_size": (click.IntRange(2), "Images a step."),
+    "learning_rate": (click.FloatRange(0.0, min_open=True), "Peak learning rate."),
+    "weight_decay": (click.FloatRange(0.0), "On kernels and matrices."),
+    "label_smoothing": (click.FloatRange(0.0, 1.0, max_open=True), "Mass for all classes alike."),
+    "accumulate": (click.IntRange(1), "Parts that a batch is cut into, to save memory."),
+    "precision": (click.Choice(["fp32", "bf16", "fp16"]), "Other than fp32 on CUDA alone."),
+    "augmentation": (click.Choice(["shapes", "photographs", "none"]), "How images are moved."),
+}
+
+
+def training_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Options of training; the function gets those that were given as `training`.
+
+    The others are the method's own, and the data set's own augmentation.
+    """
+
+    @functools.wraps(function)
+    def run(console: Console, **arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in _TRAINING}
+        arguments["training"] = {k: value for k, value in given.items() if value is not None}
+        function(console, **arguments)
+
+    for name, (kind, text) in reversed(_TRAINING.items()):
+        flag = f"--{name.replace('_', '-')}"
+        run = click.option(flag, type=kind, help=text)(run)
+    return click.option(
+        "--device", default="cpu", show_default=True, help="Where torch computes: cpu or cuda."
+    )(run)
+
+
+data_option = click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    help="digits, cifar10:DIR, folder:DIR, npz:FILE or package.module:callable.",
+)
+recipe_option = click.option(
+    "--recipe", default="sandwich", show_default=True, help="How the supernet is trained."
+)
+resume_option = click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+
+
+@command
+@click.option("--space", required=True, help="Search space, such as mbconv-digits.")
+@data_option
+@recipe_option
+@training_options
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="RUN")
+@resume_option
+def train(console: Console, output: Path, resume: bool, **arguments: Any) -> None:
+    """Train a supernet once, for searches under any later budget and target."""
+    from hwnas.pipeline.requests import TrainRequest
+    from hwnas.pipeline.training import train as run_training
+
+    with console.progress() as progress:
+        run = run_training(
+            TrainRequest(**arguments),
+            output,
+            resume=resume,
+            progress=progress,
+            on_start=lambda run: console.log_to(run.log_path),
+        )
+    console.emit(
+        {"run": str(run.path), "timings_s": run.record.timings_s},
+        f"supernet in {run.supernet_path}, metrics in {run.path / 'training.csv'} and "
+        f"{run.path / 'tensorboard'}; search with `hwnas search --supernet {run.path}`",
+    )
+
+
 @command
 @click.option("--space", required=True, help="Search space, such as mbconv-digits.")
 @target_option
@@ -253,7 +324,22 @@ def measure(
 @click.option("--memory", metavar="BUDGET", help="Peak of activations, such as 1MiB, or 50%.")
 @click.option("--strategy", default="nsga2", show_default=True)
 @click.option("--estimator", default="supernet", show_default=True)
-@click.option("--data", default="digits", show_default=True, help="Data set.")
+@data_option
+@click.option(
+    "--supernet",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN",
+    help="Run with a trained supernet; by default one is trained.",
+)
+@recipe_option
+@click.option(
+    "--hardware-loss",
+    help="Of gradient-based strategies: log, mul-log, add-linear or lagrangian.",
+)
+@click.option(
+    "--cost-weight", type=click.FloatRange(0.0), help="Of hardware losses with a fixed weight."
+)
+@training_options
 @click.option(
     "--evaluations",
     type=click.IntRange(1),
@@ -268,9 +354,8 @@ def measure(
     show_default=True,
     help="Architectures in a generation.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of supernet training.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@resume_option
 def search(
     console: Console,
     space: str,
@@ -402,7 +487,7 @@ def _merge(console: Console, file: Path, table: Path | None) -> None:
     console.emit({"rows": rows}, f"{rows} rows taken over from {file}")
 
 
-for _member in (doctor, targets, spaces, profile, measure, search, export, report):
+for _member in (doctor, targets, spaces, profile, measure, train, search, export, report):
     cli.add_command(_member)
 for _member in (_export, _merge):
     table.add_command(_member)

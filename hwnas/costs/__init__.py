@@ -2,10 +2,12 @@
 
 from hwnas.costs.calibration import Calibration, fit_calibration
 from hwnas.costs.compiled import CompiledCosts, compile_costs
+from hwnas.costs.counted import COUNTED_METRICS, count_costs
 from hwnas.costs.energy import modelled_energy_j
 from hwnas.costs.table import Cost, CostTable, Kernel, Provenance, Source, default_table_path
 
 __all__ = [
+    "COUNTED_METRICS",
     "Calibration",
     "CompiledCosts",
     "Cost",
@@ -14,6 +16,7 @@ __all__ = [
     "Provenance",
     "Source",
     "compile_costs",
+    "count_costs",
     "default_table_path",
     "fit_calibration",
     "modelled_energy_j",

@@ -5,9 +5,10 @@ architecture is a gather and a sum (a maximum for memory), in C++ for whole popu
 Calibration is folded into the slots, so it costs nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,18 @@ from hwnas import _core
 from hwnas.costs.calibration import Calibration, fit_calibration
 from hwnas.costs.table import Cost, CostTable, Provenance, Source
 from hwnas.errors import SpaceError, TableError
-from hwnas.graph import peak_activation_bytes
+from hwnas.graph import Graph, peak_activation_bytes, shape_of
+from hwnas.graph.counts import BYTES_PER_ELEMENT
 from hwnas.spaces import Fragment, Population, SearchSpace
 
-__all__ = ["CompiledCosts", "compile_costs"]
+__all__ = [
+    "CompiledCosts",
+    "CostColumn",
+    "assemble_costs",
+    "compile_costs",
+    "count_column",
+    "fragments_by_slot",
+]
 
 MEMORY = "memory_bytes"
 
@@ -46,13 +55,17 @@ class CompiledCosts:
     slots: tuple[npt.NDArray[np.float64], ...]
     constant: npt.NDArray[np.float64]
 
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """How each metric's slots make a network's cost: `sum`, or `max` for memory."""
+        return tuple("max" if metric == MEMORY else "sum" for metric in self.metrics)
+
     @cached_property
     def table(self) -> _core.SlotTable:
         """The native table."""
         columns = [list(self.space.columns_of(b)) for b in range(len(self.space.blocks))]
-        reductions = ["max" if metric == MEMORY else "sum" for metric in self.metrics]
         return _core.SlotTable(
-            self.space.option_counts, columns, list(self.slots), self.constant, reductions
+            self.space.option_counts, columns, list(self.slots), self.constant, self.reductions
         )
 
     def cost(
@@ -89,24 +102,63 @@ def compile_costs(
 ) -> CompiledCosts:
     """Compile a space against the rows of one target.
 
-    `memory_bytes` needs no row: it is the peak of live activations, counted from shapes.
+    `memory_bytes` needs no row: it is the peak of live activations, counted from shapes. Where a
+    block can choose among the results of several earlier ones it is an upper bound: what may still
+    be read counts as live.
 
     Raises:
         TableError: A block of the space has no row; how many, and what to run, is said.
     """
-    fragments = [
-        [space.fragment(block, choice) for choice in space.slots(block)]
-        for block in range(len(space.blocks))
-    ]
+    fragments = fragments_by_slot(space)
     columns = [
-        _memory_column(fragments)
+        _memory_column(space, fragments)
         if metric == MEMORY
         else _table_column(space, table, source, metric, fragments)
         for metric in metrics
     ]
+    return assemble_costs(space, source, metrics, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class CostColumn:
+    """One metric of all blocks.
+
+    Args:
+        slots: Per block `(slots,)`, calibrated but for the constant, in the metric's SI unit.
+        provenance: Where the numbers come from.
+        calibration: What was folded in; its constant is still to be added.
+    """
+
+    slots: tuple[npt.NDArray[np.float64], ...]
+    provenance: Provenance
+    calibration: Calibration
+
+
+def fragments_by_slot(space: SearchSpace) -> list[list[Fragment]]:
+    """Per block the fragment of each slot; equal fragments are one object."""
+    return [
+        [space.fragment(block, choice) for choice in space.slots(block)]
+        for block in range(len(space.blocks))
+    ]
+
+
+def count_column(
+    fragments: Sequence[Sequence[Fragment]], count: Callable[[Graph], float]
+) -> CostColumn:
+    """A metric that is counted from the graph of each fragment, with provenance `modelled`."""
+    graphs = {fragment.key: fragment.graph for row in fragments for fragment in row}
+    counted = {key: float(count(graph)) for key, graph in graphs.items()}
+    slots = tuple(np.array([counted[fragment.key] for fragment in row]) for row in fragments)
+    return CostColumn(slots, "modelled", Calibration())
+
+
+def assemble_costs(
+    space: SearchSpace, source: Source, metrics: Sequence[str], columns: Sequence[CostColumn]
+) -> CompiledCosts:
+    """Compiled costs of the given columns, one a metric."""
     slots = tuple(
         np.stack([column.slots[block] for column in columns], axis=1)
-        for block in range(len(fragments))
+        for block in range(len(space.blocks))
     )
     return CompiledCosts(
         space,
@@ -119,19 +171,33 @@ def compile_costs(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Column:
-    """One metric: per block `(slots,)`, calibrated but for the constant."""
-
-    slots: tuple[npt.NDArray[np.float64], ...]
-    provenance: Provenance
-    calibration: Calibration
-
-
-def _memory_column(fragments: list[list[Fragment]]) -> _Column:
-    peaks = {f.key: float(peak_activation_bytes(f.graph)) for row in fragments for f in row}
-    slots = tuple(np.array([peaks[f.key] for f in row]) for row in fragments)
-    return _Column(slots, "modelled", Calibration())
+def _memory_column(space: SearchSpace, fragments: Sequence[Sequence[Fragment]]) -> CostColumn:
+    """Peaks of the blocks, beside the results of earlier blocks that later ones may read."""
+    last_reader = {
+        name: block for block in range(len(fragments)) for name in space.inputs_of(block)
+    }
+    largest: dict[str, int] = {}
+    peaks: dict[tuple[int, tuple[int, ...], int], float] = {}
+    slots = []
+    for block, row in enumerate(fragments):
+        inputs = space.inputs_of(block)
+        kept = tuple(i for i, name in enumerate(inputs) if last_reader[name] > block)
+        beside = sum(
+            size
+            for name, size in largest.items()
+            if name not in inputs and last_reader.get(name, -1) > block
+        )
+        for fragment in row:
+            graph, which = fragment.graph, (id(fragment), kept, beside)
+            if which not in peaks:
+                held = [graph.inputs[i] for i in kept]
+                peaks[which] = float(peak_activation_bytes(graph, held) + beside)
+        slots.append(np.array([peaks[id(fragment), kept, beside] for fragment in row]))
+        results = {fragment.graph.outputs[0] for fragment in row}
+        largest[space.blocks[block].name] = max(
+            BYTES_PER_ELEMENT * prod(shape_of(value)) for value in results
+        )
+    return CostColumn(tuple(slots), "modelled", Calibration())
 
 
 def _table_column(
@@ -140,7 +206,7 @@ def _table_column(
     source: Source,
     metric: str,
     fragments: list[list[Fragment]],
-) -> _Column:
+) -> CostColumn:
     rows = table.lookup(source, metric)
     _check_complete(space, source, metric, fragments, rows)
     fitted = _calibration(space, table, rows)
@@ -152,7 +218,7 @@ def _table_column(
 
     slots = tuple(np.array([cost(f) for f in row]) for row in fragments)
     used = {rows[f.key].provenance for row in fragments for f in row if not f.is_empty}
-    return _Column(slots, _weakest(used), fitted)
+    return CostColumn(slots, _weakest(used), fitted)
 
 
 def _check_complete(

@@ -12,7 +12,7 @@ from hwnas.estimators.evaluated import Evaluated, Values
 from hwnas.spaces import Architecture, Population
 from hwnas.supernet.calibration import Statistics
 from hwnas.supernet.datasets import Dataset
-from hwnas.supernet.elastic import ElasticSupernet
+from hwnas.supernet.supernet import Supernet
 from hwnas.supernet.threads import side_by_side
 
 __all__ = ["CALIBRATION_IMAGES", "SupernetEstimator"]
@@ -42,7 +42,7 @@ class SupernetEstimator:
 
     def __init__(
         self,
-        supernet: ElasticSupernet,
+        supernet: Supernet,
         dataset: Dataset,
         *,
         calibration_images: int = CALIBRATION_IMAGES,

@@ -7,6 +7,7 @@ float32.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +17,11 @@ from hwnas.graph.graph import IR_VERSION, OPSET_VERSION, WEIGHT_MARK, Graph, Sha
 
 __all__ = ["GraphBuilder"]
 
+Attributes = dict[str, int | float | tuple[int, ...]]
+
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
+_TYPES = {each: ir.TensorType(each) for each in (ir.DataType.FLOAT, ir.DataType.INT64)}
+_END = 2**31 - 1  # beyond any side: a slice up to here goes to the end
 BATCH_NORM_EPSILON = 1e-5  # ONNX's and torch's default
 
 
@@ -93,9 +98,10 @@ class GraphBuilder:
         name: str,
         stride: int = 1,
         group: int = 1,
+        dilation: int = 1,
         bias: bool = False,
     ) -> ir.Value:
-        """Two-dimensional convolution with padding `kernel // 2` ("same" at stride 1)."""
+        """Two-dimensional convolution, padded by `kernel // 2 * dilation` ("same" at stride 1)."""
         n, c, h, w = shape_of(x)
         if c % group or channels % group:
             raise LoweringError(
@@ -104,15 +110,24 @@ class GraphBuilder:
         inputs = [x, self.weight(f"{name}/weight", (channels, c // group, kernel, kernel))]
         if bias:
             inputs.append(self.weight(f"{name}/bias", (channels,)))
-        pad = kernel // 2
-        shape = (n, channels, _strided(h, kernel, stride, pad), _strided(w, kernel, stride, pad))
-        attributes: dict[str, int | float | Sequence[int]] = {
-            "kernel_shape": (kernel, kernel),
-            "strides": (stride, stride),
-            "pads": (pad, pad, pad, pad),
-            "group": group,
-        }
-        return self._emit("Conv", inputs, shape, attributes, name=name)
+        attributes, (h, w) = _window(h, w, kernel, stride, dilation)
+        attributes["group"] = group
+        if dilation != 1:
+            attributes["dilations"] = (dilation, dilation)
+        return self._emit("Conv", inputs, (n, channels, h, w), attributes, name=name)
+
+    def max_pool(self, x: ir.Value, kernel: int, *, stride: int = 1) -> ir.Value:
+        """Largest value of each window; padding `kernel // 2` never wins."""
+        n, c, h, w = shape_of(x)
+        attributes, (h, w) = _window(h, w, kernel, stride)
+        return self._emit("MaxPool", [x], (n, c, h, w), attributes)
+
+    def average_pool(self, x: ir.Value, kernel: int, *, stride: int = 1) -> ir.Value:
+        """Mean of each window; padding `kernel // 2` does not count."""
+        n, c, h, w = shape_of(x)
+        attributes, (h, w) = _window(h, w, kernel, stride)
+        attributes["count_include_pad"] = 0
+        return self._emit("AveragePool", [x], (n, c, h, w), attributes)
 
     def batch_norm(self, x: ir.Value, *, name: str) -> ir.Value:
         """Batch normalisation with running statistics (inference form)."""
@@ -147,6 +162,34 @@ class GraphBuilder:
         """Element-wise product; shapes broadcast as in NumPy."""
         shape = tuple(int(side) for side in np.broadcast_shapes(shape_of(x), shape_of(y)))
         return self._emit("Mul", [x, y], shape)
+
+    def concat(self, values: Sequence[ir.Value]) -> ir.Value:
+        """The values one after another along the channels; all other sides are equal.
+
+        Raises:
+            LoweringError: No values, or other sides differ.
+        """
+        shapes = [shape_of(value) for value in values]
+        if len({(shape[:1], shape[2:]) for shape in shapes}) != 1:
+            raise LoweringError(
+                f"{self._scope}concat: shapes {shapes} do not agree in all sides but the channels"
+            )
+        n, _, *rest = shapes[0]
+        shape = (n, sum(shape[1] for shape in shapes), *rest)
+        return self._emit("Concat", values, shape, {"axis": 1})
+
+    def crop(self, x: ir.Value, side: int = 1) -> ir.Value:
+        """The image without its first `side` rows and columns.
+
+        Raises:
+            LoweringError: Nothing would be left.
+        """
+        n, c, h, w = shape_of(x)
+        if min(h, w) <= side:
+            raise LoweringError(f"{self._scope}crop: {h} x {w} less {side} leaves nothing")
+        starts, ends = self._integers((side, side)), self._integers((_END, _END))
+        axes = self._integers((2, 3))
+        return self._emit("Slice", [x, starts, ends, axes], (n, c, h - side, w - side))
 
     def global_average_pool(self, x: ir.Value) -> ir.Value:
         """Mean over height and width, kept as 1 x 1."""
@@ -192,30 +235,49 @@ class GraphBuilder:
             self._constants[value] = known
         return known
 
+    def _integers(self, values: tuple[int, ...]) -> ir.Value:
+        """A vector that is part of the graph's structure; an initializer would count as weight."""
+        shape = (len(values),)
+        return self._emit("Constant", [], shape, {"value_ints": values}, dtype=ir.DataType.INT64)
+
     def _emit(
         self,
         op_type: str,
         inputs: Sequence[ir.Value],
         shape: Shape,
-        attributes: Mapping[str, int | float | Sequence[int]] | None = None,
+        attributes: Mapping[str, int | float | tuple[int, ...]] | None = None,
         *,
         name: str = "",
+        dtype: ir.DataType = ir.DataType.FLOAT,
     ) -> ir.Value:
         stem = f"{self._scope}{name or op_type.lower()}"
         count = self._names.get(stem, 0)
         self._names[stem] = count + 1
         label = stem if count == 0 else f"{stem}.{count}"
-        result = ir.Value(name=label, shape=ir.Shape(shape), type=_FLOAT)
+        result = ir.Value(name=label, shape=ir.Shape(shape), type=_TYPES[dtype])
         made = [_attribute(key, value) for key, value in (attributes or {}).items()]
         self._nodes.append(ir.Node("", op_type, inputs, made, outputs=[result], name=label))
         return result
 
 
-def _strided(side: int, kernel: int, stride: int, pad: int) -> int:
-    return (side + 2 * pad - kernel) // stride + 1
+def _window(
+    height: int, width: int, kernel: int, stride: int, dilation: int = 1
+) -> tuple[Attributes, tuple[int, int]]:
+    """Attributes of a square window with padding, and the sides of the result."""
+    pad = kernel // 2 * dilation
+    reach = dilation * (kernel - 1) + 1
+    attributes: Attributes = {
+        "kernel_shape": (kernel, kernel),
+        "strides": (stride, stride),
+        "pads": (pad, pad, pad, pad),
+    }
+    rows, columns = ((side + 2 * pad - reach) // stride + 1 for side in (height, width))
+    return attributes, (rows, columns)
 
 
-def _attribute(name: str, value: int | float | Sequence[int]) -> ir.Attr:
+@lru_cache(maxsize=4096, typed=True)
+def _attribute(name: str, value: int | float | tuple[int, ...]) -> ir.Attr:
+    """An attribute; they cannot change, so that all nodes share them."""
     if isinstance(value, int):
         return ir.AttrInt64(name, value)
     if isinstance(value, float):

@@ -22,7 +22,7 @@ class GraphCounts:
         params: Trainable weights; running statistics do not count.
         activation_bytes: Bytes of activations read and written, operator by operator.
         weight_bytes: Bytes of weights read.
-        nodes: Operators.
+        nodes: Operators; a `Constant` is none.
     """
 
     macs: int
@@ -41,16 +41,18 @@ def count_graph(graph: Graph) -> GraphCounts:
     weights = graph.weights
     sizes = {name: prod(shape_of(value)) for name, value in weights.items()}
     still = {*sizes, *graph.model.graph.initializers}  # weights and scalar constants
+    still |= {v.name for n in graph.nodes if n.op_type == "Constant" for v in n.outputs}
+    operators = [node for node in graph.nodes if node.op_type != "Constant"]
     moved = 0
-    for node in graph.nodes:
+    for node in operators:
         values = [v for v in (*node.inputs, *node.outputs) if v is not None]
         moved += sum(prod(shape_of(v)) for v in values if v.name not in still)
     return GraphCounts(
-        macs=sum(node_macs(node) for node in graph.nodes),
+        macs=sum(node_macs(node) for node in operators),
         params=sum(n for name, n in sizes.items() if not name.endswith(_NORMALISATION_PARTS)),
         activation_bytes=BYTES_PER_ELEMENT * moved,
         weight_bytes=BYTES_PER_ELEMENT * sum(sizes.values()),
-        nodes=len(graph.nodes),
+        nodes=len(operators),
     )
 
 

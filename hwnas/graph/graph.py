@@ -71,9 +71,11 @@ def shape_of(value: ir.Value) -> Shape:
         LoweringError: The shape is unknown or symbolic.
     """
     shape = value.shape
-    if shape is None or not shape.is_static():
-        raise LoweringError(
-            f"value {value.name!r} has no known shape ({shape}): hwnas needs static shapes, "
-            "fix the batch and image size before handing the model over"
-        )
-    return shape.numpy()
+    if shape is not None:
+        sides = shape.dims
+        if all(type(side) is int for side in sides):
+            return sides  # type: ignore[return-value]
+    raise LoweringError(
+        f"value {value.name!r} has no known shape ({shape}): hwnas needs static shapes, "
+        "fix the batch and image size before handing the model over"
+    )

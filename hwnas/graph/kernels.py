@@ -22,6 +22,8 @@ _SHORT = {"BatchNormalization": "BN", "GlobalAveragePool": "GAP", "HardSigmoid":
 def kernel_key(graph: Graph, context: str = "") -> str:
     """Key of a kernel as 32 hexadecimal digits.
 
+    Inputs that nothing reads are no part of the kernel.
+
     Args:
         graph: The kernel.
         context: What the measured cost depends on beside the subgraph itself, such as the
@@ -34,7 +36,7 @@ def kernel_key(graph: Graph, context: str = "") -> str:
     labels: list[bytes] = []
     edges: list[tuple[int, int, int]] = []
     index: dict[ir.Value, int] = {}
-    for value in graph.inputs:
+    for value in _read_inputs(graph):
         index[value] = len(labels)
         labels.append(f"input {shape_of(value)} {value.dtype} {context}".encode())
     for node in graph.nodes:
@@ -62,10 +64,14 @@ def kernel_key(graph: Graph, context: str = "") -> str:
 
 def kernel_signature(graph: Graph) -> str:
     """One readable line: input shapes, operators in order, output shapes, MACs."""
-    inputs = "+".join("x".join(map(str, shape_of(v))) for v in graph.inputs)
+    inputs = "+".join("x".join(map(str, shape_of(v))) for v in _read_inputs(graph))
     outputs = "+".join("x".join(map(str, shape_of(v))) for v in graph.outputs)
     operators = "-".join(_operator(node) for node in graph.nodes) or "identity"
     return f"{inputs} {operators} {outputs} macs={count_graph(graph).macs}"
+
+
+def _read_inputs(graph: Graph) -> list[ir.Value]:
+    return [value for value in graph.inputs if value.uses() or value in graph.outputs]
 
 
 def _operator(node: ir.Node) -> str:
@@ -76,7 +82,9 @@ def _operator(node: ir.Node) -> str:
     stride = node.attributes["strides"].as_ints() if "strides" in node.attributes else [1]
     grouped = node.attributes["group"].as_int() if "group" in node.attributes else 1
     depthwise = "dw" if grouped > 1 else ""
-    return f"{depthwise}Conv{kernel[0]}s{stride[0]}"
+    dilation = node.attributes["dilations"].as_ints()[0] if "dilations" in node.attributes else 1
+    dilated = f"d{dilation}" if dilation > 1 else ""
+    return f"{depthwise}Conv{kernel[0]}s{stride[0]}{dilated}"
 
 
 def _attributes(node: ir.Node) -> str:

@@ -6,11 +6,12 @@ supernet (`hwnas.supernet`) run the same plans, the latter on slices of shared w
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,7 +28,7 @@ from hwnas.lowering.torch_operators import (
     refused,
 )
 
-__all__ = ["Normalise", "TorchModule", "TorchPlan"]
+__all__ = ["Normalise", "TorchModule", "TorchPlan", "gate_name"]
 
 
 Normalise = Callable[[Normalisation, Tensor, Tensor, Tensor], Tensor]
@@ -50,18 +51,21 @@ class TorchPlan:
 
     Args:
         graph: The network or block.
+        gated: Names of products `x * s` that are to be `x * (1 + g * (s - 1))`; the scalar g is a
+            further weight, by the name that `gate_name` gives it.
 
     Raises:
-        LoweringError: An operator or one of its attributes has no torch counterpart here; the
+        LoweringError: A gated node is no product; or an operator or one of its attributes has no torch counterpart here; the
             message names operator and node.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, gated: Collection[str] = ()) -> None:
         self.name = graph.name
         self.weight_shapes = {name: shape_of(value) for name, value in graph.weights.items()}
-        self._names = tuple(self.weight_shapes)
+        self._names = (*self.weight_shapes, *map(gate_name, gated))
         self._inputs = len(graph.inputs)
-        slots = {value: i for i, value in enumerate((*graph.inputs, *graph.weights.values()))}
+        given: tuple[ir.Value | str, ...] = (*graph.inputs, *graph.weights.values(), *gated)
+        slots = {value: i for i, value in enumerate(given)}
         self._constants: list[Tensor] = []
         for value in graph.model.graph.initializers.values():
             if value.name not in self.weight_shapes and value.const_value is not None:
@@ -75,6 +79,10 @@ class TorchPlan:
                 raise refused(node, f"hwnas knows {', '.join(sorted(OPERATORS))} in torch")
             function, taken = OPERATORS[node.op_type](node)
             operands = tuple([slots[value] for value in taken])
+            if node.name in gated:
+                if node.op_type != "Mul":
+                    raise refused(node, "only a product can be gated")
+                function, operands = _gated_product, (*operands, slots[node.name])
             result = slots[node.outputs[0]] = len(slots)
             steps.append(_Step(node.op_type, function, operands, result, normalisation_of(node)))
         self._slots = len(slots)
@@ -142,6 +150,15 @@ class TorchPlan:
                 values[slot] = None
         results = [values[slot] for slot in self._results]
         return tuple(tensor for tensor in results if tensor is not None)
+
+
+def gate_name(node: str) -> str:
+    """Name of the weight that gates a product."""
+    return f"{node}/gate"
+
+
+def _gated_product(x: Tensor, factor: Tensor, gate: Tensor) -> Tensor:
+    return x * (factor * gate + (1.0 - gate))
 
 
 class TorchModule(nn.Module):

@@ -234,6 +234,43 @@ def _concat(node: ir.Node) -> Compiled:
     return (lambda *parts: torch.cat(parts, axis)), _values(node)
 
 
+def _constant(node: ir.Node) -> Compiled:
+    value = torch.from_numpy(_fixed(node.outputs[0], node).copy())
+    return (lambda: value), ()
+
+
+def _slice(node: ir.Node) -> Compiled:
+    x, *rest = _values(node)
+    if len(node.inputs) != len(rest) + 1:
+        raise refused(node, "it leaves out an input before the last")
+    starts, ends, axes, steps = (
+        _fixed(rest[i], node).tolist() if i < len(rest) else None for i in range(4)
+    )
+    if starts is None or ends is None:
+        raise refused(node, "it has no starts or ends")
+    if any(step != 1 for step in steps or ()):
+        raise refused(node, f"its steps are {steps}, not 1")
+    rank = len(shape_of(x))
+    index = [slice(None)] * rank
+    for axis, start, end in zip(axes or range(len(starts)), starts, ends, strict=True):
+        index[axis] = slice(start, end)
+    cut = tuple(index)
+    return (lambda v: v[cut]), (x,)
+
+
+def _fixed(value: ir.Value, reader: ir.Node) -> npt.NDArray[Any]:
+    """A constant of the graph: an initializer, or the result of a `Constant` of integers."""
+    if value.const_value is not None:
+        return value.const_value.numpy()
+    producer = value.producer()
+    if producer is not None and producer.op_type == "Constant":
+        if "value_ints" in producer.attributes:
+            return np.array(producer.attributes["value_ints"].as_ints(), dtype=np.int64)
+        if "value" in producer.attributes:
+            return producer.attributes["value"].as_tensor().numpy()
+    raise refused(reader, f"{value.name!r} is not a constant")
+
+
 def _same(x: Tensor) -> Tensor:
     return x
 
@@ -252,6 +289,7 @@ OPERATORS: dict[str, Callable[[ir.Node], Compiled]] = {
     "BatchNormalization": _batch_normalization,
     "Clip": _clip,
     "Concat": _concat,
+    "Constant": _constant,
     "Conv": _conv,
     "Flatten": _flatten,
     "Gemm": _gemm,
@@ -265,6 +303,7 @@ OPERATORS: dict[str, Callable[[ir.Node], Compiled]] = {
     "Relu": _plain(functional.relu),
     "Reshape": _reshape,
     "Sigmoid": _plain(torch.sigmoid),
+    "Slice": _slice,
 }
 """ONNX operator to what compiles a node of it; raises `LoweringError` for what torch cannot do."""
 

@@ -15,16 +15,16 @@ from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
 from hwnas.lowering import random_weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
+from hwnas.pipeline.training import training_options
 from hwnas.profiling import Protocol, measure_networks, source_of, space_anchors
 from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import RunDirectory
-from hwnas.search.run_records import ChosenRecord, CostFigure
+from hwnas.search.run_records import ChosenRecord, CostFigure, TargetRecord
 from hwnas.search.run_tables import FrontMember
 from hwnas.spaces import SearchSpace, get_space
-from hwnas.supernet.checkpoint import load_weights
+from hwnas.supernet.checkpoint import load_supernet
 from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.training import Recipe, finetune
+from hwnas.supernet.finetuning import FINETUNING, finetune
 from hwnas.targets import get_target
 
 __all__ = ["export_run"]
@@ -81,6 +81,7 @@ def export_run(
         ExportError: The pick is unknown, or the run has no weights.
     """
     run = RunDirectory.open(run_path)
+    target = run.target
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
     architecture = space.architecture(np.array(picked.architecture))
@@ -92,8 +93,7 @@ def export_run(
             f"{run.record.arguments['estimator']!r}; search with --estimator supernet"
         )
     dataset = load_dataset(run.record.arguments["data"])
-    supernet = ElasticSupernet(space)
-    load_weights(run.supernet_path, {"space": space.name}, supernet)
+    supernet = load_supernet(run.supernet_path, space)
     statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
     weights = supernet.weights(architecture, statistics)
     if finetune_epochs:
@@ -102,7 +102,7 @@ def export_run(
             architecture,
             weights,
             dataset,
-            Recipe(epochs=finetune_epochs, learning_rate=Recipe.learning_rate / 5),
+            training_options(FINETUNING, {"epochs": finetune_epochs}, dataset),
             rng=np.random.default_rng(seed),
             progress=lambda done, epochs, _: progress(
                 f"fine-tuning, epoch {done} of {epochs}", done / epochs
@@ -111,7 +111,7 @@ def export_run(
     module = TorchModule(space.network(architecture), weights)
     module.eval()
     images = dataset.x_test[:_CHECKED_IMAGES]
-    facts = _facts(run, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
+    facts = _facts(target, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
     return export_model(
         ExportRequest(space, architecture, weights, images, _logits(module, images), facts),
         out,
@@ -157,7 +157,7 @@ def _measured(
     target = get_target(arguments["target"]).with_threads(arguments["threads"])
     backend = get_backend(target)
     measured = {}
-    here = target.fingerprint == run.record.target.fingerprint
+    here = target.fingerprint == run.target.fingerprint
     if here and isinstance(backend, MeasuringBackend) and backend.is_available(target).works:
         rng = np.random.default_rng(0)
         source = source_of(target, backend)
@@ -191,7 +191,7 @@ def _predicted(run: RunDirectory, member: FrontMember) -> dict[str, CostFigure]:
 
 
 def _facts(
-    run: RunDirectory,
+    target: TargetRecord,
     picked: ChosenRecord,
     accuracy: dict[str, Accuracy],
     *,
@@ -206,7 +206,7 @@ def _facts(
     energy = picked.predicted.get("energy_j")
     modelled = energy is not None and energy.provenance != "measured"
     return ReceiptFacts(
-        run.record.target,
+        target,
         accuracy,
         picked.predicted,
         picked.measured,

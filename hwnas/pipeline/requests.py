@@ -1,12 +1,13 @@
-"""What a search is asked for."""
+"""What a search or a training is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hwnas.errors import QuantityError
 from hwnas.quantities import parse_metric
 
-__all__ = ["Limit", "SearchRequest"]
+__all__ = ["Limit", "SearchRequest", "TrainRequest"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,14 @@ class SearchRequest:
         strategy: Name of the strategy.
         estimator: Name of the estimator.
         data: Data set, as `--data` takes it.
+        supernet: Run directory of a trained supernet; None to train one.
+        recipe: How a supernet is trained.
+        hardware_loss: How gradient-based strategies weigh cost; None for their own choice.
+        cost_weight: Weight of the cost where the hardware loss has a fixed one.
+        training: Options of training that are not the recipe's or strategy's own, by name.
+        device: Where torch computes.
         evaluations: Architectures to evaluate.
         population: Architectures per generation.
-        epochs: Epochs of supernet training; None for the recipe's own.
         seed: Of all random draws.
     """
 
@@ -66,9 +72,14 @@ class SearchRequest:
     strategy: str = "nsga2"
     estimator: str = "supernet"
     data: str = "digits"
+    supernet: Path | None = None
+    recipe: str = "sandwich"
+    hardware_loss: str | None = None
+    cost_weight: float | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
     evaluations: int = 400
     population: int = 40
-    epochs: int | None = None
     seed: int = 0
 
     def arguments(self) -> dict[str, Any]:
@@ -84,7 +95,43 @@ class SearchRequest:
             "strategy": self.strategy,
             "estimator": self.estimator,
             "data": self.data,
+            "supernet": None if self.supernet is None else str(self.supernet),
+            "recipe": self.recipe,
+            "hardware_loss": self.hardware_loss,
+            "cost_weight": self.cost_weight,
+            "training": self.training,
+            "device": self.device,
             "evaluations": self.evaluations,
             "population": self.population,
-            "epochs": self.epochs,
+        }
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Arguments of a training.
+
+    Args:
+        space: Name of the space.
+        data: Data set, as `--data` takes it.
+        recipe: Name of the recipe.
+        training: Options of training that are not the recipe's own, by name.
+        device: Where torch computes.
+        seed: Of all random draws.
+    """
+
+    space: str
+    data: str = "digits"
+    recipe: str = "sandwich"
+    training: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    seed: int = 0
+
+    def arguments(self) -> dict[str, Any]:
+        """What `run.json` keeps and a resumed run must repeat."""
+        return {
+            "space": self.space,
+            "data": self.data,
+            "recipe": self.recipe,
+            "training": self.training,
+            "device": self.device,
         }

@@ -13,9 +13,11 @@ from hwnas.costs import CompiledCosts, CostTable
 from hwnas.errors import BudgetError, PluginError, SpaceError
 from hwnas.estimators import available_estimators
 from hwnas.pipeline.choosing import Choice, choose
+from hwnas.pipeline.estimating import TrainedEstimator, make_estimator
+from hwnas.pipeline.gradient_searching import search_by_gradient
 from hwnas.pipeline.profiling import costs_of
 from hwnas.pipeline.requests import SearchRequest
-from hwnas.pipeline.training import TrainedEstimator, make_estimator
+from hwnas.pipeline.training import check_device
 from hwnas.profiling import Protocol
 from hwnas.progress import Progress, silent
 from hwnas.quantities import format_metric
@@ -27,9 +29,12 @@ from hwnas.search import (
     FeasibleFirst,
     SearchProgress,
     SearchResult,
+    Strategy,
     run_search,
 )
 from hwnas.search.cheapest import cheapest
+from hwnas.search.given_architectures import GivenArchitectures
+from hwnas.search.gradient.registry import available_gradient_strategies
 from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import ChosenRecord, ErrorRecord, TargetRecord
 from hwnas.search.run_tables import HistoryTable
@@ -86,11 +91,26 @@ def search(
     if run.record.state == "finished":
         return run
     rngs = np.random.default_rng(request.seed).spawn(3)
+    strategy: Strategy
     with _timed(run, "train"):
-        estimator = make_estimator(request, space, run, rngs[0], resume=resume, progress=progress)
+        if request.strategy in STRATEGIES:
+            estimator = make_estimator(
+                request, space, run, rngs[0], resume=resume, progress=progress
+            )
+            start = FeasibleFirst(space, _costing(costs), costs.metrics, budgets)
+            strategy = STRATEGIES[request.strategy](
+                start, rng=rngs[1], population_size=request.population
+            )
+            evaluations = request.evaluations
+        else:
+            found, estimator = search_by_gradient(
+                request, run, costs, budgets, rngs[0], resume=resume, progress=progress
+            )
+            strategy = GivenArchitectures(space, found.population)
+            evaluations = len(found.population)
     run.set_provenance({"error": estimator.provenance})
     with _timed(run, "search"):
-        result = _explore(request, run, costs, budgets, estimator, rngs[1], progress)
+        result = _explore(strategy, evaluations, run, costs, budgets, estimator, progress)
     if not len(result.front):
         raise BudgetError(_nearest_miss(costs, budgets, "the search found none"))
     with _timed(run, "measure"):
@@ -142,28 +162,24 @@ def target_record(target: Target) -> TargetRecord:
 
 
 def _explore(
-    request: SearchRequest,
+    strategy: Strategy,
+    evaluations: int,
     run: RunDirectory,
     costs: CompiledCosts,
     budgets: Budgets,
     estimator: TrainedEstimator,
-    rng: np.random.Generator,
     progress: Progress,
 ) -> SearchResult:
-    def cost(population: Population) -> np.ndarray:
-        return costs.cost(population).astype(np.float64)
-
+    cost = _costing(costs)
     objectives = ["error", "latency_s"]
     objectives += [b.metric for b in budgets.limits if b.metric not in objectives]
     evaluation = Evaluation(cost, costs.metrics, estimator.ranking, tuple(objectives))
-    start = FeasibleFirst(costs.space, cost, costs.metrics, budgets)
-    strategy = STRATEGIES[request.strategy](start, rng=rng, population_size=request.population)
     saved = time.monotonic()
 
     def on_generation(now: SearchProgress) -> None:
         nonlocal saved
-        text = f"searching, {now.evaluations} of {request.evaluations} architectures"
-        progress(text, min(1.0, now.evaluations / request.evaluations))
+        text = f"searching, {now.evaluations} of {evaluations} architectures"
+        progress(text, min(1.0, now.evaluations / evaluations))
         if time.monotonic() - saved > _CHECKPOINT_S:
             run.write_state(now.state())
             saved = time.monotonic()
@@ -172,7 +188,7 @@ def _explore(
         strategy,
         evaluation,
         budgets,
-        request.evaluations,
+        evaluations,
         decisions=len(costs.space.decisions),
         on_generation=on_generation,
         resume=run.read_state() if run.has("search.npz") else None,
@@ -183,6 +199,10 @@ def _explore(
         columns = cost(np.ascontiguousarray(front.population))
         run.write_front(front, dict(zip(costs.metrics, columns.T, strict=True)))
     return result
+
+
+def _costing(costs: CompiledCosts) -> Callable[[Population], np.ndarray]:
+    return lambda population: costs.cost(population).astype(np.float64)
 
 
 def _write_chosen(
@@ -217,12 +237,21 @@ def _write_chosen(
 
 
 def _check_names(request: SearchRequest) -> None:
-    if request.strategy not in STRATEGIES:
-        known = ", ".join(sorted(STRATEGIES))
+    strategies = sorted({*STRATEGIES, *available_gradient_strategies()})
+    if request.strategy not in strategies:
+        known = ", ".join(strategies)
         raise SpaceError(f"unknown strategy {request.strategy!r}; available: {known}")
     if request.estimator not in available_estimators():
         known = ", ".join(available_estimators())
         raise PluginError(f"unknown estimator {request.estimator!r}; available: {known}")
+    if request.strategy not in STRATEGIES:
+        if request.supernet is not None:
+            raise SpaceError(f"{request.strategy} trains its own supernet: leave out --supernet")
+        if request.estimator != "supernet":
+            raise SpaceError(
+                f"{request.strategy} trains networks: it takes no estimator {request.estimator!r}"
+            )
+    check_device(request.device)
 
 
 def _check_reachable(costs: CompiledCosts, budgets: Budgets) -> None:

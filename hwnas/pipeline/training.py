@@ -1,109 +1,189 @@
-"""Estimators made ready for a search: trained where they need it."""
+"""Training of a supernet into a run directory: once, for any later budget and target."""
 
-import csv
-import io
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from hwnas.estimators import Errors, Estimator, load_estimator
-from hwnas.pipeline.requests import SearchRequest
-from hwnas.progress import Progress
+from hwnas.errors import DataError, RunError, SpaceError
+from hwnas.pipeline.requests import TrainRequest
+from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import RunDirectory
-from hwnas.search.run_records import Provenance
-from hwnas.spaces import Architecture, Population, SearchSpace
+from hwnas.spaces import SearchSpace, get_space
+from hwnas.supernet.augmentation import augmentation_for
+from hwnas.supernet.checkpoint import load_checkpoint
+from hwnas.supernet.datasets import Dataset, load_dataset
+from hwnas.supernet.metrics_log import MetricsLog
+from hwnas.supernet.path_gradients import Metrics
+from hwnas.supernet.recipes import load_recipe
+from hwnas.supernet.training import TrainedSupernet, train_supernet
+from hwnas.supernet.training_options import TrainingOptions
 
-__all__ = ["TrainedEstimator", "make_estimator"]
+__all__ = [
+    "check_device",
+    "logged_epochs",
+    "take_supernet",
+    "train",
+    "train_into",
+    "training_options",
+]
 
 
-@dataclass(frozen=True)
-class TrainedEstimator:
-    """An estimator with what only it can tell.
+def train(
+    request: TrainRequest,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+    on_start: Callable[[RunDirectory], None] = lambda _: None,
+) -> RunDirectory:
+    """Train a supernet and write its run directory; kill it at any moment and resume it.
 
     Args:
-        estimator: Architecture to error.
-        ranking: What the search minimises: the error, or the error with ties put in order.
-        provenance: Where its errors come from.
-        validation_images: Images behind an error; None where there are none.
-        test: Architecture to test error and number of test images; called for the chosen network
-            alone. None where there are no images.
+        request: What is asked for.
+        out: The run directory.
+        resume: Whether to go on with a run that is there.
+        progress: Called with a line of text and the share done.
+        on_start: Called with the run directory as soon as it is there.
+
+    Raises:
+        HwnasError: Anything that can be wrong with the arguments, the data or the machine.
     """
-
-    estimator: Estimator
-    ranking: Callable[[Population], Errors]
-    provenance: Provenance
-    validation_images: int | None = None
-    test: Callable[[Architecture], tuple[float, int]] | None = None
-
-
-def make_estimator(
-    request: SearchRequest,
-    space: SearchSpace,
-    run: RunDirectory,
-    rng: np.random.Generator,
-    *,
-    resume: bool,
-    progress: Progress,
-) -> TrainedEstimator:
-    """The estimator that a request names; a supernet is trained into the run directory first."""
-    if request.estimator != "supernet":
-        make: Callable[[SearchSpace], Estimator] = load_estimator(request.estimator)
-        estimator = make(space)
-        return TrainedEstimator(estimator, estimator.error, "modelled")
-    return _supernet(request, space, run, rng, resume=resume, progress=progress)
-
-
-def _supernet(
-    request: SearchRequest,
-    space: SearchSpace,
-    run: RunDirectory,
-    rng: np.random.Generator,
-    *,
-    resume: bool,
-    progress: Progress,
-) -> TrainedEstimator:
-    import torch
-
-    from hwnas.estimators.supernet_estimator import SupernetEstimator
-    from hwnas.supernet.datasets import load_dataset
-    from hwnas.supernet.threads import side_by_side
-    from hwnas.supernet.training import Metrics, Recipe, train_supernet
-
+    check_device(request.device)
+    space = get_space(request.space)
     dataset = load_dataset(request.data)
-    recipe = Recipe() if request.epochs is None else Recipe(epochs=request.epochs)
-
-    def on_epoch(done: int, epochs: int, _: Metrics) -> None:
-        progress(f"training the supernet, epoch {done} of {epochs}", done / epochs)
-
-    progress("training the supernet", 0.0)
-    trained = train_supernet(
+    options = training_options(load_recipe(request.recipe).defaults, request.training, dataset)
+    run = RunDirectory.create(
+        out, request.arguments(), target=None, seed=request.seed, resume=resume
+    )
+    on_start(run)
+    if run.record.state == "finished":
+        return run
+    trained = train_into(
+        run,
         space,
         dataset,
-        recipe,
-        rng=rng,
-        checkpoint=run.supernet_path,
+        request.recipe,
+        options,
+        rng=np.random.default_rng(request.seed),
+        device=request.device,
         resume=resume,
-        progress=on_epoch,
+        progress=progress,
     )
-    _write_log(run, trained.rows)
-    supernet = trained.supernet
-
-    def test(architecture: Architecture) -> tuple[float, int]:
-        with side_by_side():
-            statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
-            logits = supernet.logits(architecture, torch.from_numpy(dataset.x_test), statistics)
-        wrong = logits.argmax(1).numpy() != dataset.y_test
-        return float(wrong.mean()), len(wrong)
-
-    estimator = SupernetEstimator(supernet, dataset)
-    return TrainedEstimator(estimator, estimator.ranking, "measured", len(dataset.y_val), test)
+    run.add_timing("train", round(trained.seconds, 3))
+    run.finish()
+    return run
 
 
-def _write_log(run: RunDirectory, rows: tuple[dict[str, float], ...]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["epoch", *rows[0]] if rows else ["epoch"], lineterminator="\n")
-    writer.writeheader()
-    for epoch, row in enumerate(rows, 1):
-        writer.writerow({"epoch": epoch, **row})
-    run.write_file("training.csv", lambda file: file.write(text.getvalue().encode()))
+def train_into(
+    run: RunDirectory,
+    space: SearchSpace,
+    dataset: Dataset,
+    recipe: str,
+    options: TrainingOptions,
+    *,
+    rng: np.random.Generator,
+    device: str,
+    resume: bool,
+    progress: Progress,
+) -> TrainedSupernet:
+    """Train a supernet with its checkpoint and log in a run directory."""
+    with logged_epochs(run, "training the supernet", resume=resume, progress=progress) as logged:
+        return train_supernet(
+            space,
+            dataset,
+            recipe,
+            options,
+            rng=rng,
+            checkpoint=run.supernet_path,
+            resume=resume,
+            progress=logged,
+            device=device,
+        )
+
+
+@contextmanager
+def logged_epochs(
+    run: RunDirectory, what: str, *, resume: bool, progress: Progress
+) -> Iterator[Callable[[int, int, Metrics], None]]:
+    """What is called after every epoch: writes the log of the run and tells how far it is.
+
+    Args:
+        run: The run.
+        what: Such as "training the supernet".
+        resume: Whether epochs of an earlier call stand in the checkpoint.
+        progress: Called with a line of text and the share done.
+    """
+    rows: list[Metrics] = []
+    if resume and run.supernet_path.exists():
+        rows = load_checkpoint(run.supernet_path, {}).rows
+    progress(what, 0.0)
+    with MetricsLog(run.path, rows=enumerate(rows, 1)) as log:
+
+        def logged(done: int, epochs: int, metrics: Metrics) -> None:
+            log.write(done, metrics)
+            progress(f"{what}, epoch {done} of {epochs}", done / epochs)
+
+        yield logged
+
+
+def training_options(
+    defaults: TrainingOptions, given: Mapping[str, Any], dataset: Dataset
+) -> TrainingOptions:
+    """The defaults of a recipe or strategy, with what the user and the data say in their place.
+
+    Args:
+        defaults: Of the recipe or strategy.
+        given: By the names of `TrainingOptions`; an augmentation by its own name.
+        dataset: Says how its images may be moved.
+
+    Raises:
+        SpaceError: A name is unknown, or a number is out of range.
+    """
+    rest = dict(given)
+    augmentation = augmentation_for(rest.pop("augmentation", dataset.augmentation))
+    try:
+        return replace(defaults, augmentation=augmentation, **rest)
+    except TypeError as error:
+        raise SpaceError(f"unknown training option: {error}") from error
+
+
+def take_supernet(source: Path, space: SearchSpace, run: RunDirectory) -> None:
+    """Copy the trained supernet of another run, so that the run stands on its own.
+
+    Args:
+        source: Run directory of `hwnas train` or of another search.
+        space: The space that is to be searched.
+        run: Where it goes.
+
+    Raises:
+        RunError: There is no trained supernet, or it is of another space.
+    """
+    trained = RunDirectory.open(source)
+    if not trained.has(trained.supernet_path.name):
+        raise RunError(f"{source} has no trained supernet: train one with `hwnas train`")
+    load_checkpoint(trained.supernet_path, {"space": space.name})
+    with trained.supernet_path.open("rb") as file:
+        run.write_file(run.supernet_path.name, lambda copy: shutil.copyfileobj(file, copy))
+
+
+def check_device(device: str) -> None:
+    """Check that torch can compute there.
+
+    Raises:
+        DataError: It cannot.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DataError(
+            f"device {device!r}: this torch ({torch.__version__}) sees no CUDA device; "
+            "use --device cpu"
+        )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"device {device!r} cannot be used: {error}") from error

@@ -136,6 +136,7 @@ def _context(
         provenances |= {figure.provenance for figure in figures}
     return {
         "record": record,
+        "target": run.target,
         "space": wording.plain(record.arguments.get("space", "a search")),
         "chosen": chosen,
         "budgets": _budgets(chosen),

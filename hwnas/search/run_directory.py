@@ -6,7 +6,10 @@
     chosen.json      the network that was handed over, predicted and measured: `ChosenRecord`
     search.npz       state of the search, from which it resumes exactly
     supernet.pt      shared weights, written by who trains them
+    training.csv     metrics of every epoch of training; the same as events in tensorboard/
     log.txt          the log
+
+`hwnas train` leaves the same without the files of a search.
 
 A file is written beside its place, synced, and moved there: at any moment each file is either the
 old one or the new one (:mod:`hwnas.atomic_files`). Reading trusts nothing: sizes are checked
@@ -70,7 +73,7 @@ class RunDirectory:
         path: Path | str,
         arguments: Mapping[str, Any],
         *,
-        target: TargetRecord,
+        target: TargetRecord | None,
         seed: int,
         provenance: Mapping[str, Provenance] | None = None,
         resume: bool = False,
@@ -80,7 +83,7 @@ class RunDirectory:
         Args:
             path: The folder; made if missing, otherwise empty.
             arguments: What was asked, as JSON values.
-            target: The device.
+            target: The device; None for a training run.
             seed: Of all random draws.
             provenance: Column of the history to where it comes from.
             resume: Go on with the run that is there, if there is one; a finished one is opened
@@ -131,13 +134,16 @@ class RunDirectory:
         """
         folder = Path(path)
         if not folder.is_dir():
-            raise RunError(f"run directory {folder} does not exist: `hwnas search -o` makes one")
+            raise RunError(
+                f"run directory {folder} does not exist: `hwnas search -o` or `hwnas train -o` "
+                "makes one"
+            )
         if not (folder / "run.json").is_file():
             raise RunError(f"{folder} is not a run: it has no run.json")
         return cls(folder, read_record(folder / "run.json", RunRecord))
 
     def check_resumable(
-        self, arguments: Mapping[str, Any], *, target: TargetRecord, seed: int
+        self, arguments: Mapping[str, Any], *, target: TargetRecord | None, seed: int
     ) -> None:
         """Make sure that going on gives what an unbroken run would have given.
 
@@ -146,8 +152,8 @@ class RunDirectory:
         """
         before = {**self.record.arguments, "seed": self.record.seed}
         now = {**_as_json(arguments), "seed": seed}
-        before["target fingerprint"] = self.record.target.fingerprint
-        now["target fingerprint"] = target.fingerprint
+        for values, device in ((before, self.record.target), (now, target)):
+            values["target fingerprint"] = None if device is None else device.fingerprint
         for name in (*before, *now):
             if name not in now or name not in before or before[name] != now[name]:
                 was, is_now = (_shown(values, name) for values in (before, now))
@@ -157,6 +163,20 @@ class RunDirectory:
                 )
 
     # Record ------------------------------------------------------------------------------------
+
+    @property
+    def target(self) -> TargetRecord:
+        """The device that was searched for.
+
+        Raises:
+            RunError: The run trained a supernet and searched for no device.
+        """
+        if self.record.target is None:
+            raise RunError(
+                f"{self.path} holds a trained supernet and no search: "
+                f"run `hwnas search --supernet {self.path}` first"
+            )
+        return self.record.target
 
     def add_timing(self, stage: str, seconds: float) -> None:
         """Add to the wall time of a stage; resumed runs add up."""

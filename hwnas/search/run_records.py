@@ -65,7 +65,7 @@ class RunRecord(_Strict, frozen=True):
         created: UTC, ISO 8601.
         arguments: What was asked; a run is resumed only with the same.
         versions: Of Python and the packages that decide numbers.
-        target: The device.
+        target: The device; None for a training run, which is of no device.
         seed: Of all random draws.
         state: Whether the run came to its end.
         timings_s: Stage to wall time in s, summed over resumed runs.
@@ -77,7 +77,7 @@ class RunRecord(_Strict, frozen=True):
     created: str
     arguments: dict[str, Any]
     versions: dict[str, str]
-    target: TargetRecord
+    target: TargetRecord | None
     seed: int
     state: Literal["running", "finished"] = "running"
     timings_s: dict[str, float] = {}

@@ -1,5 +1,6 @@
 """Search spaces: what can be built."""
 
+from hwnas.spaces.cells import Cell, CellLayout, CellSpace
 from hwnas.spaces.registry import available_spaces, get_space
 from hwnas.spaces.space import (
     Architecture,
@@ -13,6 +14,9 @@ from hwnas.spaces.space import (
 
 __all__ = [
     "Architecture",
+    "Cell",
+    "CellLayout",
+    "CellSpace",
     "ChoiceBlock",
     "Decision",
     "Fragment",

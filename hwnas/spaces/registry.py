@@ -9,6 +9,8 @@ from functools import lru_cache
 
 from hwnas.errors import PluginError, SpaceError
 from hwnas.plugins import load_plugin, plugins
+from hwnas.spaces.cells_digits import cells_digits, cells_digits_free
+from hwnas.spaces.darts import darts
 from hwnas.spaces.mbconv_digits import mbconv_digits
 from hwnas.spaces.ofa_mbv3 import ofa_mbv3
 from hwnas.spaces.proxyless_mobile import proxyless_mobile
@@ -18,6 +20,9 @@ __all__ = ["available_spaces", "get_space"]
 
 GROUP = "hwnas.spaces"
 _OWN: dict[str, Callable[..., SearchSpace]] = {
+    "cells-digits": cells_digits,
+    "cells-digits-free": cells_digits_free,
+    "darts": darts,
     "mbconv-digits": mbconv_digits,
     "ofa-mbv3": ofa_mbv3,
     "proxyless-mobile": proxyless_mobile,

@@ -39,7 +39,7 @@ __all__ = [
     "SearchSpace",
 ]
 
-Option = int | float | str | bool | tuple[int, ...] | None
+Option = int | float | str | bool | tuple[int, ...] | tuple[str, ...] | None
 Emit = Callable[..., ir.Value]
 Population = npt.NDArray[np.uint8]
 
@@ -111,7 +111,8 @@ class Architecture:
 class Fragment:
     """What a block emits for one choice: a graph with its own inputs and outputs, and its key.
 
-    An empty fragment (absent block, skip) has no nodes and costs nothing.
+    An empty fragment (absent block, skip) has no nodes and costs nothing; its output is the input
+    that it hands through.
     """
 
     graph: Graph
@@ -156,6 +157,30 @@ class SearchSpace:
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}, {len(self.decisions)} decisions)"
+
+    def restricted(self, name: str, options: Mapping[str, tuple[Option, ...]]) -> "SearchSpace":
+        """The part of this space in which some decisions have fewer options.
+
+        Args:
+            name: Name of the part.
+            options: Decision to the options it keeps, in their order here.
+
+        Raises:
+            SpaceError: A decision or one of the options is not there, or the order is another.
+        """
+        unknown = sorted(set(options) - set(self._column))
+        if unknown:
+            raise SpaceError(f"{self.name} has no decision {unknown[0]!r}")
+        decisions = []
+        for decision in self.decisions:
+            kept = options.get(decision.name, decision.options)
+            if tuple(option for option in decision.options if option in kept) != tuple(kept):
+                raise SpaceError(
+                    f"decision {decision.name!r} has options {decision.options}, of which {kept} "
+                    "is no part in the same order"
+                )
+            decisions.append(Decision(decision.name, tuple(kept)))
+        return SearchSpace(name, tuple(decisions), self.blocks, f"a part of {self.name}")
 
     # Populations -------------------------------------------------------------------------------
 
@@ -305,7 +330,7 @@ class SearchSpace:
             inputs = [builder.input(f"input.{i}", shape) for i, shape in enumerate(shapes)]
             result = self._emit(builder, block, choice, inputs)
             if result.producer() is None:  # an absent block, or one that declares an input
-                empty = ir.Graph([result], [result], nodes=[])
+                empty = ir.Graph(inputs or [result], [result], nodes=[])
                 graph = Graph(ir.Model(empty, ir_version=IR_VERSION))
             else:
                 builder.output(result, "output")

@@ -4,29 +4,89 @@ import io
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from hwnas.atomic_files import replace_file
 from hwnas.errors import RunError
+from hwnas.spaces import SearchSpace
+from hwnas.supernet.sharing import supernet_class
+from hwnas.supernet.supernet import Supernet
 
-__all__ = ["load_training", "load_weights", "save_training"]
+__all__ = ["Checkpoint", "load_checkpoint", "load_supernet", "rng_state", "save_checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
 _MISREAD = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.PickleError)
+_DAMAGED = (*_MISREAD, AttributeError)
 
 
-def save_training(
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training run between two epochs.
+
+    Args:
+        identity: What the run is of: space, data set, recipe, options.
+        sharing: How the supernet shares weights.
+        structure: As `Supernet.structure` gives it.
+        weights: State of the supernet.
+        parts: State of everything else, by name: optimisers, method, sources of chance.
+        rows: Metrics of the epochs so far.
+    """
+
+    identity: dict[str, str]
+    sharing: str
+    structure: dict[str, Any]
+    weights: dict[str, Any]
+    parts: dict[str, Any]
+    rows: list[dict[str, float]]
+
+    def part(self, name: str) -> dict[str, Any]:
+        """State that was saved as a dict under that name.
+
+        Raises:
+            RunError: There is none.
+        """
+        found = self.parts.get(name)
+        if not isinstance(found, dict):
+            raise RunError(f"the checkpoint is damaged: no {name!r}; delete it to start anew")
+        return found
+
+    def load_into(self, **parts: Any) -> None:
+        """Restore parts in place.
+
+        Args:
+            parts: By the names of `save_checkpoint`: modules and optimisers, `torch.Generator`,
+                `numpy.random.Generator`.
+
+        Raises:
+            RunError: A part is missing or does not fit.
+        """
+        try:
+            for name, part in parts.items():
+                state: Any = self.weights if name == "supernet" else self.parts[name]
+                if isinstance(part, torch.Generator):
+                    part.set_state(state)
+                elif isinstance(part, np.random.Generator):
+                    part.bit_generator.state = json.loads(state)
+                else:
+                    part.load_state_dict(state)
+        except _DAMAGED as error:
+            raise RunError(
+                f"the checkpoint is damaged: {error}; delete it to start anew"
+            ) from error
+
+
+def save_checkpoint(
     path: Path,
     identity: Mapping[str, str],
-    module: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-    rng: np.random.Generator,
+    supernet: Supernet,
     rows: list[dict[str, float]],
+    **parts: Any,
 ) -> None:
     """Write everything that the rest of a training run depends on.
 
@@ -34,12 +94,11 @@ def save_training(
 
     Args:
         path: The file.
-        identity: What the run is of: space, data set, recipe.
-        module: Network.
-        optimiser: Optimiser.
-        generator: Source of chance in torch.
-        rng: Source of chance in NumPy.
+        identity: What the run is of.
+        supernet: The network.
         rows: Metrics of the epochs so far.
+        parts: Modules, optimisers, sources of chance, or states made of tensors, numbers, strings,
+            lists and dicts.
 
     Raises:
         RunError: The disk is full or the file cannot be written.
@@ -47,10 +106,10 @@ def save_training(
     state = {
         "format": FORMAT,
         "identity": dict(identity),
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
-        "rng": json.dumps(rng.bit_generator.state, default=_plain),
+        "sharing": supernet.sharing,
+        "structure": supernet.structure(),
+        "supernet": supernet.state_dict(),
+        "parts": {name: _state_of(part) for name, part in parts.items()},
         "rows": rows,
     }
     # Encoded in memory: torch turns what the disk refuses into a RuntimeError of its own.
@@ -59,63 +118,16 @@ def save_training(
     replace_file(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def load_training(
-    path: Path,
-    identity: Mapping[str, str],
-    module: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-    rng: np.random.Generator,
-) -> list[dict[str, float]]:
-    """Restore a run in place.
-
-    Args:
-        path: The file.
-        identity: What the run must be of.
-        module: Network to be set.
-        optimiser: Optimiser to be set.
-        generator: Source of chance in torch to be set.
-        rng: Source of chance in NumPy to be set.
-
-    Returns:
-        Metrics of the epochs so far.
-
-    Raises:
-        RunError: The file is corrupt, or of another space, data set or recipe.
-    """
-    state = _read(path, identity)
-    try:
-        rows = [{str(k): float(v) for k, v in row.items()} for row in state["rows"]]
-        module.load_state_dict(state["module"])
-        optimiser.load_state_dict(state["optimiser"])
-        generator.set_state(state["generator"])
-        rng.bit_generator.state = json.loads(state["rng"])
-    except (*_MISREAD, AttributeError) as error:
-        raise RunError(
-            f"checkpoint {path} is damaged: {error}; delete it to start anew"
-        ) from error
-    return rows
-
-
-def load_weights(path: Path, identity: Mapping[str, str], module: torch.nn.Module) -> None:
-    """Set a network's weights from a checkpoint, and nothing else.
+def load_checkpoint(path: Path, identity: Mapping[str, str]) -> Checkpoint:
+    """Read a checkpoint.
 
     Args:
         path: The file.
         identity: Entries that must agree, such as the space.
-        module: Network to be set.
 
     Raises:
-        RunError: The file is missing, corrupt, or of another space.
+        RunError: The file is missing, corrupt, or of another space, data set or recipe.
     """
-    state = _read(path, identity)
-    try:
-        module.load_state_dict(state["module"])
-    except (*_MISREAD, AttributeError) as error:
-        raise RunError(f"checkpoint {path} is damaged: {error}; train again") from error
-
-
-def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _MISREAD as error:
@@ -132,7 +144,51 @@ def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
                 f"checkpoint {path} is of {key} {saved.get(key)!r}, asked for {wanted!r}; "
                 "give the same arguments or another file"
             )
-    return state
+    try:
+        return Checkpoint(
+            {str(key): str(value) for key, value in saved.items()},
+            str(state["sharing"]),
+            dict(state["structure"]),
+            dict(state["supernet"]),
+            dict(state["parts"]),
+            [{str(k): float(v) for k, v in row.items()} for row in state["rows"]],
+        )
+    except _DAMAGED as error:
+        raise RunError(
+            f"checkpoint {path} is damaged: {error}; delete it to start anew"
+        ) from error
+
+
+def load_supernet(path: Path, space: SearchSpace) -> Supernet:
+    """The trained supernet of a checkpoint, of whichever way of sharing.
+
+    Args:
+        path: The file.
+        space: The space it must be of.
+
+    Raises:
+        RunError: The file is missing, corrupt, or of another space.
+    """
+    found = load_checkpoint(path, {"space": space.name})
+    supernet = supernet_class(found.sharing).from_structure(space, found.structure)
+    found.load_into(supernet=supernet)
+    supernet.eval()
+    return supernet
+
+
+def rng_state(rng: np.random.Generator) -> str:
+    """State of a NumPy generator as JSON."""
+    return json.dumps(rng.bit_generator.state, default=_plain)
+
+
+def _state_of(part: Any) -> Any:
+    if isinstance(part, torch.Generator):
+        return part.get_state()
+    if isinstance(part, np.random.Generator):
+        return rng_state(part)
+    if isinstance(part, nn.Module | torch.optim.Optimizer):
+        return part.state_dict()
+    return part
 
 
 def _plain(value: object) -> object:

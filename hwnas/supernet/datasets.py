@@ -6,24 +6,24 @@ standardised with the mean and deviation of the training split; labels are int64
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwnas.errors import DataError
+from hwnas.errors import DataError, HwnasError
+from hwnas.supernet.cifar import read_cifar10, read_cifar100
 from hwnas.supernet.image_readers import (
-    MAX_ELEMENTS,
     Labelled,
-    read_cifar10,
+    check_size,
     read_digits,
     read_folder,
     read_npz,
 )
 
-__all__ = ["Dataset", "load_dataset", "split_dataset"]
+__all__ = ["AUGMENTATIONS", "Dataset", "load_dataset", "split_dataset"]
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -31,6 +31,9 @@ Labels = npt.NDArray[np.int64]
 SPLIT_SEED = 1  # which image is in which split never changes with the seed of a run
 VALIDATION_SHARE = 0.2
 TEST_SHARE = 0.2
+AUGMENTATIONS = ("shapes", "photographs", "none")
+
+_BLOCK = 2**22  # values that are standardised at a time: the arithmetic is in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +51,14 @@ class Dataset:
         classes: Number of classes.
         split: How the three splits were made, in words.
         source: Origin and licence.
+        augmentation: Which random changes keep the meaning of the training images, a name in
+            `hwnas.supernet.augmentation`: `shapes` for bright figures on a dark ground, which may
+            be moved but not mirrored; `photographs`, which may be mirrored and hidden in part;
+            `none`.
 
     Raises:
         DataError: A split is empty, of the wrong shape or type, not finite, or has a label out of
-            range.
+            range, or the augmentation is unknown.
     """
 
     name: str
@@ -64,8 +71,14 @@ class Dataset:
     classes: int
     split: str
     source: str
+    augmentation: str = "none"
 
     def __post_init__(self) -> None:
+        if self.augmentation not in AUGMENTATIONS:
+            raise DataError(
+                f"{self.name}: unknown augmentation {self.augmentation!r}; available: "
+                f"{', '.join(AUGMENTATIONS)}"
+            )
         shape = self.x_train.shape[1:]
         for part in ("train", "val", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
@@ -119,35 +132,43 @@ class Dataset:
 def load_dataset(spec: str, *, resolution: int = 32) -> Dataset:
     """Load a data set.
 
+    Augmentation is `shapes` for `digits`, `photographs` for CIFAR and folders; else `shapes` for
+    images of one channel and `photographs` for others.
+
     Args:
-        spec: `digits`, `npz:FILE`, `cifar10:DIR`, `folder:DIR` or `package.module:callable`. The
-            callable takes no argument and returns a `Dataset`.
+        spec: `digits`, `npz:FILE`, `cifar10:DIR`, `cifar100:DIR`, `folder:DIR` or
+            `package.module:callable`. The callable takes no argument and returns a `Dataset`, a
+            `torch.utils.data.Dataset` of (image, label), or several of those by split
+            (`torch_datasets.read_torch`).
         resolution: Side in pixels to which `digits` and `folder:` scale their images.
 
     Raises:
-        DataError: There is no such data set, a file is missing or malformed, or a class has too
-            few images to be split.
+        DataError: There is no such data set, a file or an item is missing or malformed, a callable
+            raised an error, or a class has too few images to be split.
     """
     kind, colon, rest = spec.partition(":")
     if kind == "digits" and not colon:
-        return _standardised(split_dataset(read_digits(resolution), spec))
+        return _prepared(read_digits(resolution), spec)
     readers: dict[str, Callable[[str], Labelled | dict[str, Labelled]]] = {
         "npz": read_npz,
         "cifar10": read_cifar10,
+        "cifar100": read_cifar100,
         "folder": lambda path: read_folder(path, resolution),
     }
     if kind in readers:
         if not rest:
             raise DataError(f"{spec!r} names no path; write {kind}:PATH")
-        found = readers[kind](rest)
-        if isinstance(found, Labelled):
-            return _standardised(split_dataset(found, spec))
-        return _standardised(_given_splits(found, spec))
+        return _prepared(readers[kind](rest), spec)
     if colon and "." in kind:
-        return _called(spec, kind, rest)
+        found = _called(spec, kind, rest)
+        if isinstance(found, Dataset):
+            return found
+        from hwnas.supernet.torch_datasets import read_torch  # torch is slow to import
+
+        return _prepared(read_torch(found, spec), spec)
     raise DataError(
-        f"unknown data set {spec!r}; available: digits, npz:FILE, cifar10:DIR, folder:DIR, "
-        "package.module:callable"
+        f"unknown data set {spec!r}; available: digits, npz:FILE, cifar10:DIR, cifar100:DIR, "
+        "folder:DIR, package.module:callable"
     )
 
 
@@ -230,24 +251,44 @@ def _given_splits(parts: dict[str, Labelled], name: str) -> Dataset:
     )
 
 
+def _prepared(found: Labelled | dict[str, Labelled], name: str) -> Dataset:
+    """Split, standardised, with the augmentation that suits images of that many channels."""
+    split = (
+        split_dataset(found, name) if isinstance(found, Labelled) else _given_splits(found, name)
+    )
+    augmentation = "shapes" if split.image_shape[0] == 1 else "photographs"
+    return replace(_standardised(split), augmentation=augmentation)
+
+
 def _standardised(dataset: Dataset) -> Dataset:
-    mean = dataset.x_train.mean(axis=(0, 2, 3), dtype=np.float64)
-    deviation = dataset.x_train.std(axis=(0, 2, 3), dtype=np.float64)
+    x = dataset.x_train
+    step = max(1, _BLOCK // x[0].size)
+    values = x.size // x.shape[1]  # of one channel
+
+    def blocks(images: Images) -> Iterator[Images]:
+        return (images[start : start + step] for start in range(0, len(images), step))
+
+    def average(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+        sums = [part.sum(axis=(0, 2, 3), dtype=np.float64) for part in parts]
+        return np.asarray(np.sum(sums, axis=0) / values)[:, None, None]
+
+    mean = average(blocks(x))
+    deviation = np.sqrt(average((block - mean) ** 2 for block in blocks(x)))
     scale = 1.0 / np.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
 
-    def apply(x: Images) -> Images:
-        shifted: Images = ((x - mean[:, None, None]) * scale[:, None, None]).astype(np.float32)
-        return shifted
+    def apply(images: Images) -> Images:
+        result = np.empty_like(images)
+        for target, block in zip(blocks(result), blocks(images), strict=True):
+            target[:] = (block - mean) * scale
+        return result
 
     return replace(
-        dataset,
-        x_train=apply(dataset.x_train),
-        x_val=apply(dataset.x_val),
-        x_test=apply(dataset.x_test),
+        dataset, x_train=apply(x), x_val=apply(dataset.x_val), x_test=apply(dataset.x_test)
     )
 
 
-def _called(spec: str, module: str, attribute: str) -> Dataset:
+def _called(spec: str, module: str, attribute: str) -> object:
+    """What the callable returns; a `Dataset` is not too large."""
     try:
         factory: Any = importlib.import_module(module)
         for part in attribute.split("."):
@@ -256,13 +297,12 @@ def _called(spec: str, module: str, attribute: str) -> Dataset:
         raise DataError(f"data set {spec!r} cannot be imported: {error}") from error
     if not callable(factory):
         raise DataError(f"data set {spec!r} is a {type(factory).__name__}, not a callable")
-    found = factory()
-    if not isinstance(found, Dataset):
-        raise DataError(
-            f"data set {spec!r} returned a {type(found).__name__}, not a "
-            "hwnas.supernet.datasets.Dataset"
-        )
-    elements = found.x_train.size + found.x_val.size + found.x_test.size
-    if elements > MAX_ELEMENTS:
-        raise DataError(f"data set {spec!r} has {elements} values; at most {MAX_ELEMENTS}")
+    try:
+        found: object = factory()
+    except HwnasError:
+        raise
+    except Exception as error:  # of code that is not ours
+        raise DataError(f"data set {spec!r} raised {type(error).__name__}: {error}") from error
+    if isinstance(found, Dataset):
+        check_size(found.x_train.size + found.x_val.size + found.x_test.size, f"{spec!r}")
     return found

@@ -10,14 +10,19 @@ import numpy.typing as npt
 
 from hwnas.errors import DataError
 
-__all__ = ["MAX_ELEMENTS", "Labelled", "read_cifar10", "read_digits", "read_folder", "read_npz"]
+__all__ = [
+    "MAX_CLASSES",
+    "MAX_ELEMENTS",
+    "Labelled",
+    "check_size",
+    "read_digits",
+    "read_folder",
+    "read_npz",
+]
 
 MAX_ELEMENTS = 2**30  # 4 GiB of float32: data sets are held in memory
 MAX_CLASSES = 10_000
 
-_CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
-_CIFAR_TEST = "test_batch.bin"
-_CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: label, then the red, green and blue plane
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 
@@ -87,31 +92,6 @@ def read_npz(path: str) -> Labelled | dict[str, Labelled]:
         raise DataError(f"npz:{path} cannot be read: {error}") from error
 
 
-def read_cifar10(path: str) -> dict[str, Labelled]:
-    """CIFAR-10 in its binary version: five training batches and one test batch.
-
-    The Python version is a pickle, which can run code when it is read, and is refused.
-
-    Args:
-        path: Folder with `data_batch_1.bin` and so on, or its parent.
-
-    Raises:
-        DataError: A batch is missing or has another size, or only the Python version is there.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise DataError(f"cifar10:{path} is not a folder; {_CIFAR_HINT}")
-    inner = folder / "cifar-10-batches-bin"
-    folder = inner if inner.is_dir() else folder
-    if not (folder / _CIFAR_TEST).is_file() and (folder / "test_batch").is_file():
-        raise DataError(
-            f"cifar10:{path} holds the Python version, which are pickles; {_CIFAR_HINT}"
-        )
-    records = {name: _cifar_batch(folder / name) for name in (*_CIFAR_TRAIN, _CIFAR_TEST)}
-    train = np.concatenate([records[name] for name in _CIFAR_TRAIN])
-    return {"train": _cifar_images(train), "test": _cifar_images(records[_CIFAR_TEST])}
-
-
 def read_folder(path: str, resolution: int) -> Labelled:
     """One sub-folder of images a class, scaled to a square, in RGB.
 
@@ -141,7 +121,7 @@ def read_folder(path: str, resolution: int) -> Labelled:
         for file in sorted(entry.iterdir())
         if file.suffix.lower() in _SUFFIXES
     ]
-    _check_size(len(files) * 3 * resolution**2, f"folder:{path}")
+    check_size(len(files) * 3 * resolution**2, f"folder:{path}")
     x = np.empty((len(files), 3, resolution, resolution), dtype=np.float32)
     for index, (file, _) in enumerate(files):
         try:
@@ -152,12 +132,6 @@ def read_folder(path: str, resolution: int) -> Labelled:
         x[index] = np.asarray(scaled, dtype=np.float32).transpose(2, 0, 1) / 255.0
     y = np.array([label for _, label in files], dtype=np.int64)
     return Labelled(x, y, len(classes), f"images in {folder.resolve()}")
-
-
-_CIFAR_HINT = (
-    "unpack cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and give the "
-    "folder cifar-10-batches-bin"
-)
 
 
 def _bilinear(inputs: int, outputs: int) -> npt.NDArray[np.float64]:
@@ -171,7 +145,16 @@ def _bilinear(inputs: int, outputs: int) -> npt.NDArray[np.float64]:
     return matrix
 
 
-def _check_size(elements: int, what: str) -> None:
+def check_size(elements: int, what: str) -> None:
+    """Check that so many values can be held in memory.
+
+    Args:
+        elements: Number of values.
+        what: What has them.
+
+    Raises:
+        DataError: They are more than `MAX_ELEMENTS`.
+    """
     if elements > MAX_ELEMENTS:
         raise DataError(f"{what} has {elements} values; at most {MAX_ELEMENTS} are held in memory")
 
@@ -192,7 +175,7 @@ def _check_npz_sizes(file: Path) -> None:
                 elements = 1
                 for side in shape:
                     elements *= int(side)
-                _check_size(elements, f"array {member.filename!r} of npz:{file}")
+                check_size(elements, f"array {member.filename!r} of npz:{file}")
     except DataError:
         raise
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, tokenize.TokenError) as error:
@@ -228,22 +211,3 @@ def _from_arrays(archive: np.lib.npyio.NpzFile, x_name: str, y_name: str, path: 
     scale = 255.0 if x.dtype.kind in "ui" else 1.0
     images = np.ascontiguousarray(x, dtype=np.float32) / np.float32(scale)
     return Labelled(images, y.astype(np.int64), high + 1, f"arrays in {Path(path).resolve()}")
-
-
-def _cifar_batch(file: Path) -> npt.NDArray[np.uint8]:
-    if not file.is_file():
-        raise DataError(f"{file} is missing; {_CIFAR_HINT}")
-    size = file.stat().st_size
-    if size == 0 or size % _CIFAR_RECORD or size > 100_000 * _CIFAR_RECORD:
-        raise DataError(
-            f"{file} has {size} bytes, not a multiple of {_CIFAR_RECORD}; {_CIFAR_HINT}"
-        )
-    return np.fromfile(file, dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
-
-
-def _cifar_images(records: npt.NDArray[np.uint8]) -> Labelled:
-    y = records[:, 0].astype(np.int64)
-    if y.max() > 9:
-        raise DataError(f"a CIFAR-10 batch has label {y.max()}; labels are 0 to 9")
-    x = records[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / np.float32(255)
-    return Labelled(x, y, 10, "CIFAR-10 (Krizhevsky, 2009), binary version")

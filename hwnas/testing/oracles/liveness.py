@@ -45,4 +45,6 @@ def peak_activation_bytes(graph: Graph) -> int:
 
 
 def _bytes(value: ir.Value) -> int:
-    return 4 * prod(shape_of(value))
+    producer = value.producer()
+    is_constant = producer is not None and producer.op_type == "Constant"
+    return 0 if is_constant else 4 * prod(shape_of(value))

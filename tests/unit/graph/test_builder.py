@@ -27,14 +27,17 @@ def inferred_shapes(graph):
     kernel=st.sampled_from([1, 2, 3, 5, 7]),
     stride=st.integers(1, 3),
     width=st.sampled_from([4, 8]),
+    dilation=st.integers(1, 3),
     bias=st.booleans(),
     data=st.data(),
 )
-def test_shapes_agree_with_onnx(side, channels, kernel, stride, width, bias, data):
+def test_shapes_agree_with_onnx(side, channels, kernel, stride, width, dilation, bias, data):
     g = GraphBuilder("net")
     x = g.input("input", (1, channels, side, side))
     y = g.conv(x, width, kernel, name="conv", stride=stride, bias=bias)
-    y = g.conv(y, width, kernel, name="depthwise", group=width)
+    y = g.conv(y, width, 3, name="depthwise", group=width, dilation=dilation)
+    y = g.concat([g.max_pool(y, 3, stride=stride), g.average_pool(y, 3, stride=stride)])
+    y = g.crop(y) if min(shape_of(y)[2:]) > 1 else y
     for _ in range(data.draw(st.integers(0, 4))):
         kind = data.draw(st.sampled_from(["relu", "relu6", "hard_swish", "hard_sigmoid"]))
         y = getattr(g, kind)(y)
@@ -154,3 +157,59 @@ def test_hard_swish_is_its_definition():
     gate = np.clip(values / 6 + 0.5, 0, 1)
     np.testing.assert_allclose(sigmoid, gate, atol=1e-6)
     np.testing.assert_allclose(swish, values * gate, atol=1e-6)
+
+
+def test_pooling_cropping_and_joining_are_their_definitions():
+    import onnxruntime as ort
+    import torch
+
+    from hwnas.lowering.torch_module import TorchPlan
+
+    g = GraphBuilder("net")
+    x = g.input("input", (1, 2, 5, 5))
+    parts = [g.max_pool(x, 3, stride=2), g.average_pool(x, 3, stride=2)]
+    g.output(g.concat(parts), "pooled")
+    g.output(g.crop(x, 2), "cropped")
+    graph = g.build()
+    image = np.random.default_rng(0).standard_normal((1, 2, 5, 5)).astype(np.float32) - 3
+    windows = [slice(max(0, 2 * i - 1), 2 * i + 2) for i in range(3)]
+    wanted = [
+        [[[fold(channel[r, c]) for c in windows] for r in windows] for channel in image[0]]
+        for fold in (np.max, np.mean)
+    ]
+
+    session = ort.InferenceSession(to_onnx(graph).SerializeToString())
+    by_onnx = session.run(None, {"input": image})
+    by_torch = [t.numpy() for t in TorchPlan(graph)([torch.from_numpy(image)], {})]
+
+    for pooled, cropped in (by_onnx, by_torch):
+        np.testing.assert_allclose(pooled[0], np.concatenate(wanted), atol=1e-6)
+        np.testing.assert_array_equal(cropped, image[:, :, 2:, 2:])
+
+
+def test_a_dilated_convolution_reads_every_second_pixel():
+    import onnxruntime as ort
+
+    g = GraphBuilder("net")
+    x = g.input("input", (1, 1, 6, 6))
+    g.output(g.conv(x, 1, 3, name="conv", dilation=2), "output")
+    image = np.zeros((1, 1, 6, 6), np.float32)
+    image[0, 0, 2, 3] = 1.0
+    weights = {"conv/weight": np.arange(1, 10, dtype=np.float32).reshape(1, 1, 3, 3)}
+
+    session = ort.InferenceSession(to_onnx(g.build(), weights).SerializeToString())
+    (result,) = session.run(None, {"input": image})
+
+    wanted = np.zeros((6, 6))
+    wanted[0:5:2, 1:6:2] = np.arange(9, 0, -1).reshape(3, 3)
+    np.testing.assert_array_equal(result[0, 0], wanted)
+
+
+def test_joining_what_does_not_fit_and_cropping_all_are_refused():
+    g = GraphBuilder("net")
+    x, y = g.input("x", (1, 3, 4, 4)), g.input("y", (1, 3, 5, 4))
+
+    with pytest.raises(LoweringError, match="do not agree"):
+        g.concat([x, y])
+    with pytest.raises(LoweringError, match="leaves nothing"):
+        g.crop(x, 4)

@@ -118,3 +118,13 @@ def test_a_signature_names_shapes_operators_and_work():
     g.output(g.batch_norm(y, name="norm"), "output")
 
     assert kernel_signature(g.build()) == "1x8x8x8 dwConv5s2-BN 1x8x4x4 macs=3200"
+
+
+def test_inputs_that_nothing_reads_are_no_part_of_the_key():
+    def graph(*, extra, read):
+        g = GraphBuilder("net")
+        inputs = [g.input(f"input{i}", (1, 4, 3, 3)) for i in range(1 + extra)]
+        g.output(g.relu(inputs[read]), "output")
+        return g.build()
+
+    assert kernel_key(graph(extra=0, read=0)) == kernel_key(graph(extra=2, read=1))

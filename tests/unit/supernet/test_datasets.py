@@ -5,7 +5,9 @@ import types
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.utils.data import TensorDataset
 
 from hwnas.errors import DataError
 from hwnas.supernet.datasets import Dataset, load_dataset
@@ -115,7 +117,7 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path):
         load_dataset(f"npz:{path}")
 
 
-@pytest.mark.parametrize("kind", ["npz", "cifar10", "folder"])
+@pytest.mark.parametrize("kind", ["npz", "cifar10", "cifar100", "folder"])
 def test_missing_paths_are_refused(kind, tmp_path):
     with pytest.raises(DataError, match="nowhere"):
         load_dataset(f"{kind}:{tmp_path / 'nowhere'}")
@@ -127,29 +129,6 @@ def test_missing_paths_are_refused(kind, tmp_path):
 def test_unknown_data_sets_are_refused(spec):
     with pytest.raises(DataError):
         load_dataset(spec)
-
-
-def test_cifar10_is_read_from_its_binary_version(tmp_path):
-    rng = np.random.default_rng(0)
-    for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
-        records = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
-        records[:, 0] = np.arange(20) % 10
-        (tmp_path / name).write_bytes(records.tobytes())
-
-    found = load_dataset(f"cifar10:{tmp_path}")
-
-    assert found.image_shape == (3, 32, 32)
-    assert (len(found.y_train), len(found.y_val), len(found.y_test)) == (80, 20, 20)
-    (tmp_path / "test_batch.bin").write_bytes(b"short")
-    with pytest.raises(DataError, match="3073"):
-        load_dataset(f"cifar10:{tmp_path}")
-
-
-def test_the_pickled_version_of_cifar10_is_refused(tmp_path):
-    (tmp_path / "test_batch").write_bytes(b"")
-
-    with pytest.raises(DataError, match="pickles"):
-        load_dataset(f"cifar10:{tmp_path}")
 
 
 def test_a_folder_of_images_has_a_class_for_each_sub_folder(tmp_path):
@@ -167,17 +146,68 @@ def test_a_folder_of_images_has_a_class_for_each_sub_folder(tmp_path):
         load_dataset(f"folder:{tmp_path}", resolution=8)
 
 
-def test_a_callable_may_bring_its_own_data_set(monkeypatch):
+@pytest.fixture
+def module(monkeypatch):
+    """An importable module without content."""
+    found = types.ModuleType("my.images")
+    monkeypatch.setitem(sys.modules, "my", types.ModuleType("my"))
+    monkeypatch.setitem(sys.modules, "my.images", found)
+    return found
+
+
+def test_a_callable_may_bring_its_own_data_set(module):
     digits = load_dataset("digits")
-    module = types.ModuleType("my.images")
     module.good = lambda: digits
     module.bad = lambda: 3
-    monkeypatch.setitem(sys.modules, "my", types.ModuleType("my"))
-    monkeypatch.setitem(sys.modules, "my.images", module)
 
     assert load_dataset("my.images:good") is digits
-    with pytest.raises(DataError, match="returned a int"):
+    with pytest.raises(DataError, match="is a int"):
         load_dataset("my.images:bad")
+
+
+def test_the_error_of_a_callable_is_named(module):
+    def broken():
+        raise KeyError("where")
+
+    module.broken = broken
+
+    with pytest.raises(DataError, match="raised KeyError: 'where'"):
+        load_dataset("my.images:broken")
+
+
+def test_a_callable_may_bring_a_torch_data_set(module):
+    x, y = torch.rand(40, 3, 4, 4), torch.arange(40) % 2
+    module.whole = lambda: TensorDataset(x, y)
+    module.parts = lambda: {"train": TensorDataset(x, y), "test": TensorDataset(x[:10], y[:10])}
+
+    whole, parts = (load_dataset(f"my.images:{name}") for name in ("whole", "parts"))
+
+    assert [len(y) for y in (whole.y_train, whole.y_val, whole.y_test)] == [24, 8, 8]
+    assert [len(y) for y in (parts.y_train, parts.y_val, parts.y_test)] == [32, 8, 10]
+    assert whole.x_train.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=1e-5)
+    np.testing.assert_array_equal(parts.y_test, y[:10])
+
+
+def test_standardising_in_blocks_is_that_of_the_whole(monkeypatch, tmp_path):
+    x = np.random.default_rng(0).random((50, 3, 4, 4)) * 9 - 5
+    spec = save(tmp_path / "a.npz", x=x, y=np.arange(50) % 5)
+    whole = load_dataset(spec)
+
+    monkeypatch.setattr("hwnas.supernet.datasets._BLOCK", 7 * 48)
+    blocks = load_dataset(spec)
+
+    assert whole.x_train.std(axis=(0, 2, 3)) == pytest.approx(1, abs=1e-5)
+    for part in ("x_train", "x_val", "x_test"):
+        np.testing.assert_allclose(getattr(whole, part), getattr(blocks, part), atol=1e-6)
+
+
+def test_the_augmentation_suits_the_images(tmp_path):
+    grey = save(tmp_path / "grey.npz", x=np.zeros((20, 4, 4)), y=np.arange(20) % 2)
+    colour = save(tmp_path / "colour.npz", x=np.zeros((20, 3, 4, 4)), y=np.arange(20) % 2)
+
+    assert load_dataset("digits").augmentation == "shapes"
+    assert load_dataset(grey).augmentation == "shapes"
+    assert load_dataset(colour).augmentation == "photographs"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +217,7 @@ def test_a_callable_may_bring_its_own_data_set(monkeypatch):
         {"x_val": np.zeros((4, 1, 5, 5), np.float32)},
         {"y_val": np.full(4, 9)},
         {"y_val": np.zeros(4, np.int32)},
+        {"augmentation": "mirrors"},
     ],
 )
 def test_a_malformed_data_set_is_refused(change):
@@ -195,4 +226,4 @@ def test_a_malformed_data_set_is_refused(change):
     parts |= {f"y_{p}": y for p in ("train", "val", "test")}
 
     with pytest.raises(DataError):
-        Dataset(name="mine", **(parts | change), classes=2, split="", source="")
+        Dataset(name="mine", **({"classes": 2, "split": "", "source": ""} | parts | change))

@@ -1,40 +1,27 @@
-"""Training: which sub-nets, which gradients, and the same result after a break."""
+"""Training of a supernet: the same result after a break, and what is refused."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
 
-from hwnas.errors import DataError, RunError, SpaceError
+from hwnas.errors import DataError, PluginError, RunError
 from hwnas.spaces import get_space
-from hwnas.supernet.augmentation import Augmentation
-from hwnas.supernet.checkpoint import load_weights
-from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.training import (
-    DivergenceError,
-    Recipe,
-    finetune,
-    learning_rate_at,
-    sandwich_paths,
-    train_supernet,
-    training_step,
-)
+from hwnas.supernet.checkpoint import load_supernet
+from hwnas.supernet.training import train_supernet
+from hwnas.supernet.training_loop import DivergenceError
+from hwnas.supernet.training_options import TrainingOptions
 
-QUICK = Recipe(epochs=4, learning_rate=0.1, random_paths=1)
+QUICK = TrainingOptions(epochs=4, learning_rate=0.1)
 
 
-def train(space, digits, recipe=QUICK, seed=0, **more):
-    return train_supernet(space, digits, recipe, rng=np.random.default_rng(seed), **more)
+def train(space, digits, options=QUICK, seed=0, recipe="sandwich", **more):
+    return train_supernet(space, digits, recipe, options, rng=np.random.default_rng(seed), **more)
 
 
 def state(supernet):
     return {name: p.detach().clone() for name, p in supernet.shared_parameters().items()}
-
-
-def batch(digits, n=16):
-    return torch.from_numpy(digits.x_train[:n]), torch.from_numpy(digits.y_train[:n])
 
 
 def assert_equal_states(a, b):
@@ -47,105 +34,26 @@ def trained(space, digits):
     return train(space, digits)
 
 
-def wrong(supernet, architecture, digits, statistics=None):
-    x = torch.from_numpy(digits.x_val)
-    if statistics is None:
-        statistics = supernet.calibrate(architecture, torch.from_numpy(digits.x_train))
-    logits = supernet.logits(architecture, x, statistics)
+def wrong(supernet, architecture, digits, statistics):
+    logits = supernet.logits(architecture, torch.from_numpy(digits.x_val), statistics)
     return float((logits.argmax(1).numpy() != digits.y_val).mean())
 
 
-def test_the_sandwich_always_holds_the_largest_and_the_smallest(space):
-    rng = np.random.default_rng(0)
-
-    for count in range(4):
-        paths = sandwich_paths(space, count, rng)
-        assert paths[:2] == [space.largest(), space.smallest()]
-        assert len(paths) == count + 2
+def test_training_lowers_the_loss_and_tells_of_every_epoch(space, digits, trained):
+    assert [row["epoch"] for row in trained.rows] == [1, 2, 3, 4]
+    assert trained.rows[-1]["loss"] < trained.rows[0]["loss"]
+    assert trained.rows[-1]["loss_others"] < trained.rows[0]["loss_others"]
+    assert not trained.supernet.training
 
 
-def test_random_paths_hit_every_option_equally():
-    space = get_space("mbconv-digits")
-    paths = sandwich_paths(space, 3000, np.random.default_rng(0), sandwich=False)
-    rows = np.array([path.indices for path in paths])
+def test_the_same_seed_trains_the_same_supernet(space, digits):
+    options = replace(QUICK, epochs=1)
 
-    for column, decision in enumerate(space.decisions):
-        if decision.name.endswith(".depth") or ".1." in decision.name:  # never inactive
-            counts = np.bincount(rows[:, column], minlength=len(decision.options))
-            assert chisquare(counts).pvalue > 1e-4
+    first, again, other = (train(space, digits, options, seed) for seed in (0, 0, 1))
 
-
-def test_a_block_that_no_path_uses_is_bit_identical_after_a_step_with_momentum(space, digits):
-    supernet = ElasticSupernet(space, torch.Generator().manual_seed(0))
-    optimiser = torch.optim.SGD(supernet.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    shallow = space.smallest()
-    images, labels = batch(digits)
-    training_step(supernet, [space.largest(), shallow], images, labels, QUICK)
-    optimiser.step()  # momentum is now under way everywhere
-    before = state(supernet)
-
-    training_step(supernet, [shallow], images, labels, replace(QUICK, sandwich=False))
-    optimiser.step()
-
-    after = state(supernet)
-    for name, parameter in supernet.shared_parameters().items():
-        unused = name.startswith("block.2/")
-        assert (parameter.grad is None) == unused
-        assert torch.equal(before[name], after[name]) == unused
-
-
-def test_gradients_do_not_depend_on_threads(space, digits):
-    from hwnas.supernet.threads import side_by_side
-
-    images, labels = batch(digits)
-    paths = sandwich_paths(space, 3, np.random.default_rng(0))
-    found = []
-    for threaded in (False, True):
-        supernet = ElasticSupernet(space, torch.Generator().manual_seed(0))
-        with side_by_side() as executor:
-            training_step(supernet, paths, images, labels, QUICK, executor if threaded else None)
-        found.append([p.grad for p in supernet.parameters()])
-
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-
-
-def test_the_teacher_gets_no_gradient_from_the_children(space, digits):
-    recipe = replace(QUICK, distillation=True)
-    images, labels = batch(digits)
-    deep = space.largest()
-    shallow = space.smallest()
-    alone, together = (ElasticSupernet(space, torch.Generator().manual_seed(0)) for _ in range(2))
-
-    training_step(alone, [deep], images, labels, recipe)
-    training_step(together, [deep, shallow], images, labels, recipe)
-
-    for name, parameter in together.shared_parameters().items():
-        if name.startswith("block.2/"):  # the child has no such block
-            assert torch.equal(parameter.grad, alone.shared_parameters()[name].grad)
-
-
-@pytest.mark.parametrize("distillation", [True, False])
-def test_children_see_labels_only_without_distillation(space, digits, distillation):
-    recipe = replace(QUICK, distillation=distillation)
-    images, labels = batch(digits)
-    losses = []
-    for target in (labels, (labels + 1) % 10):
-        supernet = ElasticSupernet(space, torch.Generator().manual_seed(0))
-        paths = [space.largest(), space.smallest()]
-        losses.append(training_step(supernet, paths, images, target, recipe)["loss_others"])
-
-    assert (losses[0] == losses[1]) == distillation
-
-
-def test_the_learning_rate_rises_then_falls_to_its_final_share():
-    recipe = Recipe(learning_rate=1.0, warmup_share=0.2, final_share=0.05)
-    rates = [learning_rate_at(recipe, p) for p in np.linspace(0, 1, 101)]
-
-    assert np.argmax(rates) == 20
-    assert max(rates) == pytest.approx(1.0)
-    assert rates[-1] == pytest.approx(0.05)
-    assert np.all(np.diff(rates[:21]) > 0)
-    assert np.all(np.diff(rates[20:]) < 0)
+    assert_equal_states(state(first.supernet), state(again.supernet))
+    with pytest.raises(AssertionError):
+        assert_equal_states(state(first.supernet), state(other.supernet))
 
 
 def test_a_broken_and_resumed_training_equals_an_unbroken_one(space, digits, trained, tmp_path):
@@ -166,26 +74,30 @@ def test_a_broken_and_resumed_training_equals_an_unbroken_one(space, digits, tra
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_checkpoint_of_another_space_or_recipe_is_refused(make_space, digits, tmp_path):
+def test_a_checkpoint_of_another_space_recipe_or_options_is_refused(make_space, digits, tmp_path):
     path = tmp_path / "supernet.pt"
-    recipe = replace(QUICK, epochs=1)
+    options = replace(QUICK, epochs=1)
     space = make_space()
-    train(space, digits, recipe, checkpoint=path)
+    train(space, digits, options, checkpoint=path)
+
+    def resume(space=space, options=options, **more):
+        train(space, digits, options, checkpoint=path, resume=True, **more)
 
     with pytest.raises(RunError, match=r"space 'tiny', asked for 'other'"):
-        train(make_space("other"), digits, recipe, checkpoint=path, resume=True)
-    with pytest.raises(RunError, match="recipe"):
-        train(space, digits, replace(recipe, momentum=0.8), checkpoint=path, resume=True)
+        resume(make_space("other"))
+    with pytest.raises(RunError, match=r"recipe 'sandwich', asked for 'bignas'"):
+        resume(recipe="bignas")
+    with pytest.raises(RunError, match="options"):
+        resume(options=replace(options, momentum=0.8))
 
 
-def test_weights_can_be_taken_from_a_checkpoint(space, digits, tmp_path):
+def test_a_supernet_can_be_taken_from_a_checkpoint(space, digits, tmp_path):
     path = tmp_path / "supernet.pt"
     done = train(space, digits, replace(QUICK, epochs=1), checkpoint=path)
-    other = ElasticSupernet(space)
 
-    load_weights(path, {"space": space.name}, other)
+    found = load_supernet(path, space)
 
-    assert_equal_states(state(other), state(done.supernet))
+    assert_equal_states(state(found), state(done.supernet))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
@@ -205,50 +117,51 @@ def test_a_checkpoint_that_would_run_code_is_refused(space, digits, tmp_path):
         train(space, digits, checkpoint=path, resume=True)
 
 
-def test_divergence_is_reported_and_the_last_good_checkpoint_kept(space, digits, tmp_path):
+WILD = replace(
+    QUICK, epochs=2, learning_rate=1e30, warmup_share=0.5, gradient_clip=1e30, augmentation=None
+)
+
+
+def test_divergence_before_the_first_checkpoint_promises_none(space, digits, tmp_path):
+    with pytest.raises(DivergenceError, match="lower the learning rate") as raised:
+        train(space, digits, WILD, checkpoint=tmp_path / "supernet.pt")
+
+    assert "holds the epoch before" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_divergence_keeps_the_last_good_checkpoint_and_names_it(space, digits, tmp_path):
     path = tmp_path / "supernet.pt"
-    recipe = replace(QUICK, epochs=2, learning_rate=1e30, warmup_share=0.5, gradient_clip=1e30)
+    kept = {}
 
-    with pytest.raises(DivergenceError, match="lower the learning rate"):
-        train(space, digits, recipe, checkpoint=path)
+    images = digits.x_train.copy()
+    own = replace(digits, x_train=images)
 
-    assert not list(tmp_path.glob("*.part"))
+    def spoil(epoch, epochs, metrics):
+        kept["bytes"] = path.read_bytes()
+        images[:] = np.nan  # the loop reads the same memory
+
+    with pytest.raises(DivergenceError, match=r"epoch 2, step 1.*supernet\.pt holds the epoch"):
+        train(space, own, checkpoint=path, progress=spoil)
+
+    assert path.read_bytes() == kept["bytes"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_recalibration_makes_a_trained_sub_net_better(space, digits):
-    trained = train(space, digits, replace(QUICK, epochs=10, batch_size=16, augmentation=None))
+    options = replace(QUICK, batch_size=16, augmentation=None, zero_residual_scale=False)
+    supernet = train(space, digits, options).supernet
     architecture = space.smallest()
-    theirs = trained.supernet.calibrate(space.largest(), torch.from_numpy(digits.x_train))
-    own = trained.supernet.calibrate(architecture, torch.from_numpy(digits.x_train))
+    theirs = supernet.calibrate(space.largest(), torch.from_numpy(digits.x_train))
+    own = supernet.calibrate(architecture, torch.from_numpy(digits.x_train))
     borrowed = own | {
         name: value[: len(own[name])] for name, value in theirs.items() if name in own
     }
 
-    good = wrong(trained.supernet, architecture, digits)
+    good = wrong(supernet, architecture, digits, own)
 
     assert good < 0.5
-    assert good < wrong(trained.supernet, architecture, digits, borrowed)
-
-
-def test_finetuning_improves_a_sub_net_and_keeps_its_names(space, digits, trained):
-    architecture = space.largest()
-    statistics = trained.supernet.calibrate(architecture, torch.from_numpy(digits.x_train))
-    weights = trained.supernet.weights(architecture, statistics)
-    rows = []
-
-    tuned = finetune(
-        space,
-        architecture,
-        weights,
-        digits,
-        replace(QUICK, epochs=3),
-        rng=np.random.default_rng(0),
-        progress=lambda epoch, epochs, metrics: rows.append(metrics["loss"]),
-    )
-
-    assert tuned.keys() == weights.keys()
-    assert all(tuned[name].shape == weights[name].shape for name in weights)
-    assert rows[-1] < rows[0]
+    assert good < wrong(supernet, architecture, digits, borrowed)
 
 
 def test_images_of_another_side_are_refused_before_training(digits):
@@ -256,20 +169,11 @@ def test_images_of_another_side_are_refused_before_training(digits):
         train(get_space("mbconv-digits"), digits)
 
 
-def test_a_recipe_without_any_path_is_refused():
-    with pytest.raises(SpaceError, match="at least one"):
-        Recipe(sandwich=False, random_paths=0)
-    with pytest.raises(SpaceError, match="at least 1 epoch"):
-        Recipe(epochs=0)
+def test_a_batch_larger_than_the_data_is_refused_before_training(space, digits):
+    with pytest.raises(DataError, match="smaller batch"):
+        train(space, digits, replace(QUICK, batch_size=300))
 
 
-def test_augmentation_is_the_same_for_the_same_seed_and_moves_little(digits):
-    x = torch.from_numpy(digits.x_train[:8])
-
-    moved, again = (Augmentation()(x, torch.Generator().manual_seed(0)) for _ in range(2))
-    still = Augmentation(0, 0, 0, 0)(x, torch.Generator().manual_seed(0))
-
-    assert torch.equal(moved, again)
-    assert not torch.equal(moved, x)
-    assert moved.min() >= x.min() - 1e-5
-    torch.testing.assert_close(still, x, rtol=1e-4, atol=1e-4)
+def test_an_unknown_recipe_is_refused_with_the_known_ones(space, digits):
+    with pytest.raises(PluginError, match="unknown recipe 'magic'; available: .*bignas"):
+        train(space, digits, recipe="magic")

@@ -1,0 +1,56 @@
+"""Gradient-based strategies by name; nothing heavy is imported before one is loaded.
+
+Plug-ins add theirs through the entry point group `hwnas.gradient_strategies`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from hwnas.errors import PluginError
+from hwnas.plugins import load_plugin, plugins
+
+if TYPE_CHECKING:
+    from hwnas.search.gradient.strategy import GradientStrategy
+
+__all__ = [
+    "GRADIENT_STRATEGIES",
+    "available_gradient_strategies",
+    "load_gradient_strategy",
+]
+
+ENTRY_POINTS = "hwnas.gradient_strategies"
+
+_HERE = "hwnas.search.gradient"
+
+#: Name on the command line -> module and class.
+GRADIENT_STRATEGIES: dict[str, tuple[str, str]] = {
+    "proxyless": (f"{_HERE}.proxyless", "Proxyless"),
+    "proxyless-rl": (f"{_HERE}.proxyless_rl", "ProxylessRl"),
+    "single-path": (f"{_HERE}.single_path", "SinglePath"),
+}
+
+
+def available_gradient_strategies() -> tuple[str, ...]:
+    """Names of all of them, those of plug-ins included, sorted."""
+    return tuple(sorted({*GRADIENT_STRATEGIES, *plugins(ENTRY_POINTS)}))
+
+
+def load_gradient_strategy(name: str) -> "type[GradientStrategy]":
+    """The class of that name.
+
+    Raises:
+        PluginError: There is no such strategy, or a plug-in's cannot be loaded.
+    """
+    from hwnas.search.gradient.strategy import GradientStrategy
+
+    if name in GRADIENT_STRATEGIES:
+        module, attribute = GRADIENT_STRATEGIES[name]
+        found = getattr(import_module(module), attribute)
+    elif name in plugins(ENTRY_POINTS):
+        found = load_plugin(ENTRY_POINTS, name)
+    else:
+        known = ", ".join(available_gradient_strategies())
+        raise PluginError(f"unknown gradient-based strategy {name!r}; available: {known}")
+    if not (isinstance(found, type) and issubclass(found, GradientStrategy)):
+        raise PluginError(f"strategy {name!r} is {found!r}, not a subclass of GradientStrategy")
+    return found
