@@ -3,31 +3,95 @@
 The optimiser keeps an operator's name as the stem of the fused operator's name, so `stage1.2/conv`
 ends up in a node that still starts with `stage1.2/`. Layout changes that it inserts have names of
 their own: one that writes a value of a block belongs to that block, any other to its first reader.
+
+Two things happen only where a value has several readers. Equal operators on it become one, under
+the name of any of them: the earliest of the blocks that use it owns it, as if it ran first. And
+activations that open several blocks are merged and then fused into the convolution that writes the
+value, which takes on their name: `name_by_block` gives them to the writer beforehand.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
 import onnx
 
-__all__ = ["cut_blocks"]
+from hwnas.graph import Graph
+
+__all__ = ["block_order", "cut_blocks", "is_branching", "name_by_block"]
+
+_FUSED = {"Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh"}
+"""Activations that ONNX Runtime fuses into a convolution."""
+
+
+def block_order(graph: Graph) -> list[str]:
+    """Blocks of a network in the order in which they first appear."""
+    return list(dict.fromkeys(_stem(node.name or "") for node in graph.nodes))
+
+
+def is_branching(graph: Graph) -> bool:
+    """Whether a block reads several values of other blocks, or several blocks read one value."""
+    read: dict[str, set[str]] = defaultdict(set)
+    reading: dict[str, set[str]] = defaultdict(set)
+    weights = graph.weights
+    for node in graph.nodes:
+        block = _stem(node.name or "")
+        for value in node.inputs:
+            if value is None or value.name is None or value.name in weights:
+                continue
+            producer = value.producer()
+            is_data = producer is not None or value in graph.inputs
+            if is_data and (producer is None or _stem(producer.name or "") != block):
+                read[block].add(value.name)
+                reading[value.name].add(block)
+    return any(len(found) > 1 for found in (*read.values(), *reading.values()))
+
+
+def name_by_block(graph: onnx.GraphProto) -> None:
+    """Change names so that every operator of the optimised graph shows whose it is.
+
+    Fused operators are named by results: each result of the network is called after the operator
+    that writes it. An activation of a value of another block, and what it writes, are called after
+    the other block, unless its own block consists of nothing else.
+    """
+    blocks = {name: _stem(n.name) for n in graph.node for name in n.output}
+    opening = [
+        node
+        for node in graph.node
+        if node.op_type in _FUSED and blocks.get(node.input[0], "") not in ("", _stem(node.name))
+    ]
+    left = Counter(_stem(node.name) for node in graph.node)
+    left.subtract(_stem(node.name) for node in opening)
+    results = {value.name for value in graph.output}
+    new = {name: f"{n.name}/{name}" for n in graph.node for name in n.output if name in results}
+    for node in opening:
+        if left[_stem(node.name)] and node.output[0] not in results:
+            node.name = f"{blocks[node.input[0]]}/{node.name}"
+            new[node.output[0]] = node.name
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for value in graph.output:
+        value.name = new.get(value.name, value.name)
 
 
 def cut_blocks(
-    model: onnx.ModelProto, blocks: Collection[str]
+    model: onnx.ModelProto, blocks: Collection[str], order: Sequence[str] = ()
 ) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
     """Cut a model.
 
     Args:
         model: An optimised model.
         blocks: Names of the blocks to cut out.
+        order: All blocks in topological order. Without it, operators that blocks share stay with
+            the block that they are named after.
 
     Returns:
         The whole model with every border tensor as an output, and one model per wanted block that
-        has operators of its own and one border tensor on either side.
+        has operators of its own and border tensors on either side. With `order`, a piece reads
+        only what earlier blocks write.
     """
     graph = model.graph
-    owners = _owners(graph)
+    owners = _owners(graph, order)
     made_by = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     results = {value.name for value in graph.output}
@@ -58,7 +122,7 @@ def cut_blocks(
     pieces = {}
     for block in blocks:
         inside = [node for node, owner in zip(graph.node, owners, strict=True) if owner == block]
-        if not inside or len(entering[block]) != 1 or len(leaving[block]) != 1:
+        if not inside or not entering[block] or not leaving[block]:
             continue
         used = dict.fromkeys(n for node in inside for n in node.input if n in weights)
         pieces[block] = _model(
@@ -81,8 +145,13 @@ def cut_blocks(
     return whole, pieces
 
 
-def _owners(graph: onnx.GraphProto) -> list[str]:
+def _stem(name: str) -> str:
+    return name.split("/")[0] if "/" in name else ""
+
+
+def _owners(graph: onnx.GraphProto, order: Sequence[str]) -> list[str]:
     """Block of every operator, by name, else by what it writes, else by who reads it."""
+    position = {block: i for i, block in enumerate(order)}
     readers: dict[str, list[int]] = defaultdict(list)
     for index, node in enumerate(graph.node):
         for name in node.input:
@@ -90,10 +159,12 @@ def _owners(graph: onnx.GraphProto) -> list[str]:
     owners: list[str] = [""] * len(graph.node)
     for index in range(len(graph.node) - 1, -1, -1):  # readers come later in topological order
         node = graph.node[index]
-        named = next((n.split("/")[0] for n in (node.name, *node.output) if "/" in n), "")
+        following = [owners[i] for name in node.output for i in readers[name]]
+        named = next((_stem(n) for n in (node.name, *node.output) if "/" in n), "")
         if not named:
-            following = readers[node.output[0]]
-            named = owners[following[0]] if following else ""
+            named = following[0] if following else ""
+        if named in position:
+            named = min([named, *following], key=lambda block: position.get(block, len(order)))
         owners[index] = named
     return owners
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import OrtMemType
 
 from hwnas.backends.backend import Availability, BlockExecutable
-from hwnas.backends.onnxruntime_blocks import cut_blocks
+from hwnas.backends.onnxruntime_blocks import block_order, cut_blocks, is_branching, name_by_block
 from hwnas.errors import LoweringError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights, to_onnx
@@ -26,6 +27,15 @@ _SEVERITY_ERROR = 3
 _EXAMPLE_SEED = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """A buffer and which tensor of which network is written to it."""
+
+    network: object
+    name: str
+    value: ort.OrtValue
+
+
 class OrtExecutable:
     """A session with inputs and outputs bound to fixed buffers.
 
@@ -33,6 +43,8 @@ class OrtExecutable:
         session: The session.
         inputs: Values by input name; copied into runtime-owned buffers.
         outputs: Example results by output name, whose shapes the result buffers take.
+        network: Of a piece, the network that it is cut from.
+        is_branching: Whether blocks of that network read other blocks than the one before.
     """
 
     def __init__(
@@ -40,6 +52,9 @@ class OrtExecutable:
         session: ort.InferenceSession,
         inputs: Mapping[str, np.ndarray],
         outputs: Mapping[str, np.ndarray],
+        *,
+        network: object = None,
+        is_branching: bool = False,
     ) -> None:
         self._session = session
         self._binding = session.io_binding()
@@ -52,21 +67,32 @@ class OrtExecutable:
             self._binding.bind_ortvalue_input(name, value)
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
+        self._is_branching = is_branching
+        self._written = [_Written(network, name, value) for name, value in self._outputs.items()]
+        self._within_reach = self._written
+        self._network = network
 
     def run(self) -> None:
         """Run once."""
         self._session.run_with_iobinding(self._binding)
 
     def follow(self, previous: BlockExecutable | None) -> None:
-        """Read the only input from the only output of `previous` if type and shape agree."""
-        if len(self._inputs) != 1:
-            return
-        ((name, value),) = self._inputs.items()
-        if isinstance(previous, OrtExecutable) and len(previous._outputs) == 1:
-            (other,) = previous._outputs.values()
-            if other.shape() == value.shape():
-                value = other
-        self._binding.bind_ortvalue_input(name, value)
+        """Read each input from a buffer of the same shape that `previous` or one before it writes.
+
+        The tensor that the piece reads in its own network comes first, then the last one written,
+        while there are any, another for every input. In a network without branches only what
+        `previous` itself writes counts.
+        """
+        earlier = previous._within_reach if isinstance(previous, OrtExecutable) else []
+        chosen: dict[str, _Written] = {}
+        for name, value in self._inputs.items():
+            fitting = [w for w in earlier if w.value.shape() == value.shape()]
+            unread = [w for w in fitting if w not in chosen.values()]
+            own = [w for w in fitting if w.network is self._network and w.name == name]
+            if fitting:
+                chosen[name] = (own or unread or fitting)[0]
+            self._binding.bind_ortvalue_input(name, chosen[name].value if fitting else value)
+        self._within_reach = [*self._written, *earlier] if self._is_branching else self._written
 
     def results(self) -> dict[str, np.ndarray]:
         """Outputs of the last run, by name."""
@@ -129,7 +155,8 @@ class OnnxRuntimeCpuBackend:
         tensors as outputs gives every piece an example input in its true layout.
         """
         optimised = self._optimised(graph, weights, target)
-        everything, pieces = cut_blocks(optimised, blocks)
+        everything, pieces = cut_blocks(optimised, blocks, block_order(graph))
+        branching = is_branching(graph)
         options = _options(target, optimise=False)
         whole = _session(everything.SerializeToString(), options)
         examples = _example_inputs(whole)
@@ -139,7 +166,9 @@ class OnnxRuntimeCpuBackend:
         for block, piece in pieces.items():
             session = _session(piece.SerializeToString(), options)
             inputs = {info.name: borders[info.name] for info in session.get_inputs()}
-            compiled[block] = OrtExecutable(session, inputs, borders)
+            compiled[block] = OrtExecutable(
+                session, inputs, borders, network=optimised, is_branching=branching
+            )
         return compiled
 
     def _optimised(self, graph: Graph, weights: Weights, target: Target) -> onnx.ModelProto:
@@ -148,7 +177,7 @@ class OnnxRuntimeCpuBackend:
             options = _options(target, optimise=True)
             options.optimized_model_filepath = str(path)
             model = to_onnx(graph, weights)
-            _name_results_by_block(model.graph)
+            name_by_block(model.graph)
             _session(model.SerializeToString(), options)
             return onnx.load(path)
 
@@ -157,17 +186,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _name_results_by_block(graph: onnx.GraphProto) -> None:
-    """Call each result after the operator that writes it: fused operators are named by results."""
-    results = {value.name for value in graph.output}
-    new = {name: f"{n.name}/{name}" for n in graph.node for name in n.output if name in results}
-    for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
-    for value in graph.output:
-        value.name = new.get(value.name, value.name)
 
 
 def _options(target: Target, *, optimise: bool) -> ort.SessionOptions:

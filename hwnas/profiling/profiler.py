@@ -33,7 +33,14 @@ from hwnas.profiling.rapl import RaplCounter, find_rapl
 from hwnas.profiling.recorder import Recorder
 from hwnas.profiling.reference import reference_graph, reference_key
 from hwnas.profiling.stopwatch import Stopwatch
-from hwnas.profiling.units import Unit, carriers, describe_kernel, spread_networks, units_of
+from hwnas.profiling.units import (
+    Unit,
+    carriers,
+    describe_kernel,
+    has_branches,
+    spread_networks,
+    units_of,
+)
 from hwnas.progress import Progress, silent
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.targets import Target
@@ -44,6 +51,7 @@ log = logging.getLogger(__name__)
 
 _REVIEW_S = 2.0  # between two looks at the intervals
 _CANDIDATES = 32  # chains compared before one is run
+_MORE_CARRIERS = 8  # rounds of other networks from which blocks are cut that could not be before
 
 _Pool = dict[str, list[BlockExecutable]]
 """Compiled instances of each block by key."""
@@ -267,22 +275,45 @@ class _Bench:
 
         Where its buffers happen to lie changes the time of a compiled block by a few percent;
         networks in use are compiled anew each, so the mean over some instances is what counts.
+        In a space with branches the instances come from different networks: what a block does
+        itself depends on what others read there. A block that was fused with a neighbour is
+        looked for in further networks.
         """
         pool: _Pool = {}
-        for architecture in batch * self._protocol.instances:
-            wanted = {}
-            for block, declared in enumerate(self._space.blocks):
-                choice = tuple(architecture.indices[c] for c in self._space.columns_of(block))
-                fragment = self._space.fragment(block, choice)
-                instances = pool.get(fragment.key, [])
-                if not fragment.is_empty and len(instances) < self._protocol.instances:
-                    wanted[declared.name] = fragment.key
-            graph = self._space.network(architecture)
-            weights = random_weights(graph, self._rng)
-            pieces = self._backend.compile_blocks(graph, weights, wanted, self._target)
-            for name, piece in pieces.items():
-                pool.setdefault(wanted[name], []).append(piece)
+        wanted = {key for a in batch for key in self._keys_of(a.row())}
+        units = {key: unit for key, unit in self._units.items() if key in wanted}
+        for turn in range(self._protocol.instances):
+            members = batch
+            if turn and has_branches(self._space):
+                members = carriers(self._space, self._shuffled(units), self._rng)
+            for architecture in members:
+                self._compile_into(pool, architecture, wanted)
+        for _ in range(_MORE_CARRIERS):
+            lost = {key: unit for key, unit in units.items() if key not in pool}
+            if not lost:
+                break
+            for architecture in carriers(self._space, lost, self._rng):
+                self._compile_into(pool, architecture, set(lost))
         return pool
+
+    def _shuffled(self, units: dict[str, Unit]) -> dict[str, Unit]:
+        """Units in another order, by which carriers put them together in another way."""
+        keys = list(units)
+        return {keys[i]: units[keys[i]] for i in self._rng.permutation(len(keys))}
+
+    def _compile_into(self, pool: _Pool, architecture: Architecture, keys: set[str]) -> None:
+        """Cut those of the given blocks out of a network that the pool has too few of."""
+        wanted = {}
+        for block, declared in enumerate(self._space.blocks):
+            choice = tuple(architecture.indices[c] for c in self._space.columns_of(block))
+            key = self._space.fragment(block, choice).key
+            if key in keys and len(pool.get(key, [])) < self._protocol.instances:
+                wanted[declared.name] = key
+        graph = self._space.network(architecture)
+        weights = random_weights(graph, self._rng)
+        pieces = self._backend.compile_blocks(graph, weights, wanted, self._target)
+        for name, piece in pieces.items():
+            pool.setdefault(wanted[name], []).append(piece)
 
     def _compile(self, architecture: Architecture) -> Executable:
         return self._compile_graph(self._space.network(architecture))

@@ -9,7 +9,14 @@ from hwnas.errors import SpaceError
 from hwnas.graph import Graph, count_graph, kernel_signature
 from hwnas.spaces import Architecture, Fragment, Population, SearchSpace
 
-__all__ = ["Unit", "carriers", "describe_kernel", "spread_networks", "units_of"]
+__all__ = [
+    "Unit",
+    "carriers",
+    "describe_kernel",
+    "has_branches",
+    "spread_networks",
+    "units_of",
+]
 
 _MOST_TRIES = 1000  # architectures drawn without finding any missing unit
 
@@ -36,6 +43,12 @@ def units_of(space: SearchSpace) -> dict[str, Unit]:
             if not fragment.is_empty:
                 found.setdefault(fragment.key, (fragment, []))[1].append((block, choice))
     return {key: Unit(fragment, tuple(where)) for key, (fragment, where) in found.items()}
+
+
+def has_branches(space: SearchSpace) -> bool:
+    """Whether a block reads any other than just the block before it."""
+    names = [block.name for block in space.blocks]
+    return any(space.inputs_of(i) not in ((), (names[i - 1],)) for i in range(len(names)))
 
 
 def describe_kernel(key: str, graph: Graph) -> Kernel:

@@ -3,7 +3,7 @@
 An option is nested in a larger one if the larger one only adds: rings around a kernel, channels, a
 factor such as squeeze-and-excitation, or a whole block that otherwise hands its input through.
 Every such step has an indicator, on the norm of a weight that the step adds, and steps of one
-property form a ladder: a step counts only if all steps below it are taken. Ladders follow from the
+property form a ladder: a step is never taken without those below it. Ladders follow from the
 graphs of the options; no name of a layer or decision is looked at. A joint decision, such as pairs
 of kernel and expansion, has one ladder for each property that its options differ in.
 
@@ -16,18 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from hwnas.errors import SpaceError
 from hwnas.graph import Graph, Shape, shape_of
 from hwnas.lowering.torch_module import gate_name
 from hwnas.spaces import SearchSpace
+from hwnas.supernet.nested_options import left_out_factors
 
 __all__ = ["OUTPUT", "DecisionLadders", "Ladder", "Mask", "Region", "find_ladders"]
 
 OUTPUT = ""
 """Stands for the block's output in a mask: it moves from the input to the result."""
-_GEOMETRY = ("kernel_shape", "pads", "group")
 _Levels = npt.NDArray[np.int64]
 _Key = tuple[tuple[str, Shape], ...]
 
@@ -185,8 +184,7 @@ class _OfBlock:
                 ladders.append(make([shapes[o] for o in options], [factors[o] for o in options]))
                 kept.append(axis)
         coordinates: list[tuple[int | None, ...]] = [
-            tuple(levels[axis].get(option) for axis in kept)
-            for option in range(len(self.graphs))
+            tuple(levels[axis].get(option) for axis in kept) for option in range(len(self.graphs))
         ]
         if len(self.there) < len(self.graphs):
             ladders.append(self._skip())
@@ -207,7 +205,7 @@ class _OfBlock:
             graph = self.graphs[option]
             assert graph is not None
             result, whole = graph.outputs[0], self.full.outputs[0]
-            left_out = _left_out(result, whole)
+            left_out = left_out_factors(result, whole)
             if left_out is None or shape_of(result) != shape_of(whole):
                 raise self.refused(
                     f"has option {self.space.decisions[self.column].options[option]!r}, which "
@@ -286,7 +284,9 @@ class _OfBlock:
         masks = []
         for step in range(1, len(shapes)):
             added = sorted(factors[step - 1] - factors[step])
-            own = [n for n in shapes[step] if n not in shapes[step - 1] and len(shapes[step][n]) > 1]
+            own = [
+                n for n in shapes[step] if n not in shapes[step - 1] and len(shapes[step][n]) > 1
+            ]
             if not added or not factors[step] < factors[step - 1] or not own:
                 raise self.refused("switches factors that are not nested or have no weights")
             gate = np.full(1, step)
@@ -310,61 +310,6 @@ def _graph(space: SearchSpace, block: int, column: int = -1, option: int = 0) ->
     return space.fragment(block, choice).graph
 
 
-def _left_out(part: ir.Value | None, whole: ir.Value | None) -> frozenset[str] | None:
-    """Names of the products `x * s` of the whole in whose place the part has `x`.
-
-    None if the part is not the whole without factors, channels and rings of kernels.
-    """
-    known: dict[tuple[int, int], frozenset[str] | None] = {}
-
-    def compare(a: ir.Value | None, b: ir.Value | None) -> frozenset[str] | None:
-        mark = id(a), id(b)
-        if mark not in known:
-            known[mark] = _compare(a, b)
-        return known[mark]
-
-    def _compare(a: ir.Value | None, b: ir.Value | None) -> frozenset[str] | None:
-        if a is None or b is None:
-            return frozenset() if a is b else None
-        one, other = a.producer(), b.producer()
-        if one is None and other is None:
-            return frozenset() if a.name == b.name else None
-        if one is not None and other is not None and _same(one, other):
-            pairs = zip(one.inputs, other.inputs, strict=True)
-            found = [compare(x, y) for x, y in pairs]
-            if None not in found:
-                return frozenset().union(*(each for each in found if each is not None))
-        if other is None or other.op_type != "Mul":
-            return None
-        before = compare(a, other.inputs[0])
-        return None if before is None else before | {other.name or ""}
-
-    return compare(part, whole)
-
-
-def _same(one: ir.Node, other: ir.Node) -> bool:
-    """Whether two nodes do the same but for channels and centred kernels."""
-    if one.op_type != other.op_type or len(one.inputs) != len(other.inputs):
-        return False
-    attributes, others = (
-        {key: each.value for key, each in node.attributes.items() if key not in _GEOMETRY}
-        for node in (one, other)
-    )
-    if attributes != others:
-        return False
-    if one.op_type != "Conv":
-        return True
-    pads, more = _ints(one, "pads"), _ints(other, "pads")
-    sides, larger = _ints(one, "kernel_shape"), _ints(other, "kernel_shape")
-    rings = tuple((b - a) // 2 for a, b in zip(sides, larger, strict=True))
-    return tuple(b - a for a, b in zip(pads, more, strict=True)) == rings * 2
-
-
-def _ints(node: ir.Node, name: str) -> tuple[int, ...]:
-    found = node.attributes.get(name)
-    return () if found is None else tuple(found.as_ints())
-
-
 def _sides(shapes: Mapping[str, Shape], names: set[str]) -> _Key:
     return tuple((name, shapes[name][2:]) for name in sorted(names))
 
@@ -380,7 +325,9 @@ def _measured(graph: Graph, names: set[str] | None = None) -> str | None:
         for name, value in graph.weights.items()
         if len(value.shape or ()) > 1 and (names is None or name in names)
     }
-    depthwise = (name for name, shape in shapes.items() if len(shape) == 4 and shape[1] == 1 < shape[0])
+    depthwise = (
+        name for name, shape in shapes.items() if len(shape) == 4 and shape[1] == 1 < shape[0]
+    )
     return next(depthwise, next(iter(shapes), None))
 
 
@@ -407,7 +354,11 @@ def _presence_masks(
     if add is not None and add.op_type == "Add" and graph.inputs[0] in add.inputs:
         for value in add.inputs:
             norm = None if value is None else value.producer()
-            if norm is not None and norm.op_type == "BatchNormalization" and len(value.uses()) == 1:
+            if (
+                norm is not None
+                and norm.op_type == "BatchNormalization"
+                and len(value.uses()) == 1
+            ):
                 names = [each.name for each in norm.inputs[1:3] if each is not None]
                 return [Mask(block, name or "", gate) for name in names]
     return [Mask(block, OUTPUT, gate)]

@@ -171,7 +171,7 @@ def split_supernet(supernet: Supernet, choose: Choose, levels: int = 1) -> Split
     Raises:
         SpaceError: No member can be split.
     """
-    for level in range(levels):
+    for _ in range(levels):
         begin = time.perf_counter()
         if isinstance(supernet, SplitSupernet):
             whole = list(zip(supernet.members, supernet.parts, strict=True))
@@ -185,14 +185,14 @@ def split_supernet(supernet: Supernet, choose: Choose, levels: int = 1) -> Split
                 parts.append(part)
                 continue
             halves = choose(member, part)
-            log.info("level %d: %s into %s and %s", level + 1, halves.decision, *halves.groups)
+            log.info("split %s into %s and %s, distance %.3g", *_described(halves))
             members += [member, _copy(member)]
             parts += [part.restricted(halves.decision, group) for group in halves.groups]
         if len(parts) == len(whole):
             raise _indivisible(whole[0][1])
         supernet = SplitSupernet(supernet.space, members, parts)
         seconds = time.perf_counter() - begin
-        log.info("split %s into %d in %.1f s", supernet.space.name, len(parts), seconds)
+        log.info("%s now has %d members, after %.1f s", supernet.space.name, len(parts), seconds)
     assert isinstance(supernet, SplitSupernet)
     return supernet
 
@@ -211,6 +211,10 @@ def _indivisible(part: Part) -> SpaceError:
         "active in all its architectures: it cannot be split; train by another recipe, such as "
         "spos"
     )
+
+
+def _described(halves: Halves) -> tuple[str, tuple[int, ...], tuple[int, ...], float]:
+    return halves.decision, *halves.groups, halves.score
 
 
 def _copy(supernet: Supernet) -> Supernet:

@@ -6,8 +6,11 @@ Every step of a ladder (`hwnas.supernet.indicators`) has the indicator
 
 with one learned threshold t, 0 at the start (Stamoulis et al., Single-Path NAS, 2019, sec. 3.1, and
 the authors' code; the norm of a weight is at least 0, so the search starts at the largest network).
-Steps are nested: the k-th has effect `I_1 * ... * I_k`. Weights are those of the largest network
-and nothing else; each step of training costs one pass through it.
+Steps are nested: the k-th has effect if it or one above it is taken, `1 - (1 - I_k) (1 - I_k+1)...`.
+So a ladder is left step by step from above. (In the other order, `I_1 ... I_k`, the gradient of the
+lowest step holds the cost of all above it, and a stage falls from three blocks to one at once.)
+Weights are those of the largest network and nothing else; each step of training costs one pass
+through it.
 
 With hard indicators the result is that of the derived sub-net, exactly.
 
@@ -117,14 +120,14 @@ class SuperkernelNetwork(nn.Module):
         return indicator(self.norms() - self.thresholds)
 
     def gates(self, indicators: Tensor) -> Tensor:
-        """Each indicator times those below it on its ladder, `(k,)`."""
-        padded = torch.cat([indicators, indicators.new_ones(1)])[self._padded]
-        gate = padded[:, 0]
-        gates = [gate]
-        for step in padded.unbind(1)[1:]:
-            gate = gate * step
-            gates.append(gate)
-        return torch.stack(gates, 1).reshape(-1)[self._flat]
+        """Whether each step or one above it on its ladder is taken, `(k,)`."""
+        absent = torch.cat([1.0 - indicators, indicators.new_ones(1)])[self._padded]
+        product = absent[:, 0]
+        products = [product]
+        for step in absent.unbind(1)[1:]:
+            product = product * step
+            products.append(product)
+        return 1.0 - torch.stack(products, 1).reshape(-1)[self._flat]
 
     def probabilities(self, indicators: Tensor) -> list[Tensor]:
         """Weight of each option of each decision, `(k,)` a decision; the sum is 1.
@@ -205,7 +208,7 @@ class SuperkernelNetwork(nn.Module):
         return [self.get_buffer(f"_columns{i}") for i in range(len(self._sources))]
 
     def _add_ladders(self) -> None:
-        """Where gates and weights of levels stand."""
+        """Where gates and weights of levels stand; the highest step of a ladder comes first."""
         lengths = [len(ladder.regions) for ladder in self._ladders]
         longest = max(lengths, default=1)
         total = int(self._starts[-1])
@@ -213,8 +216,8 @@ class SuperkernelNetwork(nn.Module):
         flat, lower, upper = [], [], []
         for number, (start, length) in enumerate(zip(self._starts, lengths, strict=False)):
             own = np.arange(start, start + length)
-            padded[number, :length] = own
-            flat.append(number * longest + np.arange(length))
+            padded[number, :length] = own[::-1]
+            flat.append(number * longest + np.arange(length)[::-1])
             lower.append(np.concatenate([[0], own + 1]))  # 0 stands for a gate of 1
             upper.append(np.concatenate([own + 1, [total + 1]]))  # and the last for one of 0
         self._levels = [length + 1 for length in lengths]

@@ -34,7 +34,7 @@ FAST = ("--estimator", "synthetic", "--evaluations", "200")
     ("arguments", "said"),
     [
         (("spaces", "nope"), "unknown space 'nope'; available"),
-        (("spaces", "ofa-mbv3@128"), "takes no image side"),
+        (("spaces", "ofa-mbv3@4"), "pixels from 16 to 1024"),
         (("targets", "nope"), "unknown target 'nope'; available"),
         ((*SEARCH, "--latency", "5", "-o", "r"), "has no unit"),
         ((*SEARCH, "--latency", "5mJ", "-o", "r"), "not one of time"),

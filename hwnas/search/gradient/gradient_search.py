@@ -130,8 +130,8 @@ def gradient_search(
         method = made(problem)
         if resume and checkpoint is not None and checkpoint.exists():
             found = load_checkpoint(checkpoint, identity)
-            method.restore(found.parts["strategy"])
-            loss.restore(found.parts["hardware_loss"])
+            method.restore(found.part("strategy"))
+            loss.restore(found.part("hardware_loss"))
             found.load_into(supernet=method.supernet, generator=generator, rng=rng)
             rows, derived = found.rows, [list(row) for row in found.parts["derived"]]
         while _goes_on(costs, budgets, derived, options.epochs):
@@ -159,7 +159,7 @@ def gradient_search(
                 progress(len(rows), max(options.epochs, len(rows)), rows[-1])
     method.supernet.eval()
     last = np.array(derived[-1], dtype=np.uint8)
-    repaired = _violation(costs, budgets, last[None])[0] > 0.0
+    repaired = bool(_violation(costs, budgets, last[None])[0] > 0.0)
     population = _candidates(method, last, derived, rng)
     seconds = time.perf_counter() - begin
     log.info(
@@ -187,6 +187,7 @@ def _hardware(
     reductions = dict(zip(costs.metrics, costs.reductions, strict=True))
     limits = {b.metric: b.limit for b in budgets.limits if reductions[b.metric] == "sum"}
     metrics = tuple(limits) or (LATENCY,)
+    expected = DifferentiableCosts(costs, metrics, device)
     name = name or ("lagrangian" if limits else "log")
     largest = costs.cost(costs.space.largest().row()[None])[0].tolist()
     given = {} if weight is None else {"weight": weight}
@@ -196,7 +197,7 @@ def _hardware(
         largest=[largest[costs.metrics.index(metric)] for metric in metrics],
         **given,
     )
-    return DifferentiableCosts(costs, metrics, device), loss
+    return expected, loss
 
 
 def _goes_on(

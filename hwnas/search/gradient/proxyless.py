@@ -77,7 +77,7 @@ class Proxyless(GradientStrategy):
     """Weight steps to one architecture step; 5 there, where an epoch has 4,800 steps."""
     ARCHITECTURE_TRAVEL: ClassVar[float] = 30.0
     """How far a parameter can go that every update moves the same way; 33 there."""
-    ARCHITECTURE_MOST: ClassVar[float] = 0.1
+    ARCHITECTURE_MOST: ClassVar[float] = 0.3
     """Largest learning rate of the architecture: a few noisy steps must not decide a group."""
 
     def __init__(self, problem: GradientProblem) -> None:

@@ -24,9 +24,16 @@ _HERE = "hwnas.search.gradient"
 
 #: Name on the command line -> module and class.
 GRADIENT_STRATEGIES: dict[str, tuple[str, str]] = {
+    "darts": (f"{_HERE}.darts", "Darts"),
+    "darts-2nd": (f"{_HERE}.darts", "SecondOrderDarts"),
+    "darts-pt": (f"{_HERE}.darts_pt", "DartsPt"),
+    "drop-nas": (f"{_HERE}.drop_nas", "DropNas"),
+    "gold-nas": (f"{_HERE}.gold_nas", "GoldNas"),
     "proxyless": (f"{_HERE}.proxyless", "Proxyless"),
     "proxyless-rl": (f"{_HERE}.proxyless_rl", "ProxylessRl"),
+    "rome": (f"{_HERE}.rome", "Rome"),
     "single-path": (f"{_HERE}.single_path", "SinglePath"),
+    "tangle-nas": (f"{_HERE}.tangle_nas", "TangleNas"),
 }
 
 

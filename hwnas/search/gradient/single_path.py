@@ -17,6 +17,8 @@ Differs from the paper:
 - Indicators that are not dropped keep the value 1, so that every pass of the warm-up trains a
   network of the space; there, they are scaled by 1 / 0.6.
 - Thresholds have no weight decay: it would pull them to 0, which is to keep everything.
+- Thresholds have no momentum but the learning rate that makes up for it: with momentum, those
+  that are next to a flip run on after the budget is met, and the search ends far below it.
 - Gradient descent with momentum and the options of this project in place of RMSProp; no average
   of weights over steps.
 """
@@ -66,16 +68,23 @@ class SinglePath(GradientStrategy):
 
     def __init__(self, problem: GradientProblem) -> None:
         super().__init__(problem)
-        self._loop = TrainingLoop(
-            problem.dataset, self.options, problem.generator, problem.device
-        )
+        self._loop = TrainingLoop(problem.dataset, self.options, problem.generator, problem.device)
         self.supernet = ElasticSupernet(
             self.space,
             problem.generator,
             zero_residual_scale=self.options.zero_residual_scale,
         )
         self.network = SuperkernelNetwork(self.supernet).to(problem.device)
-        self._optimiser = make_optimiser(list(self.network.parameters()), self.options)
+        self._optimiser = make_optimiser(list(self.supernet.parameters()), self.options)
+        self._optimiser.add_param_group(
+            {
+                "params": [self.network.thresholds],
+                "weight_decay": 0.0,
+                "momentum": 0.0,
+                "nesterov": False,
+                "rate_factor": 1.0 / (1.0 - self.options.momentum),
+            }
+        )
 
     def epoch(self, epoch: int) -> Metrics:
         """One pass over the training split."""

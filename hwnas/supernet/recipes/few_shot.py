@@ -7,8 +7,7 @@ trained a step. This is the baseline of `gm-nas` and `nas-lid`: what is split is
 
 Differs from the paper: the options of a random decision are halved at random, twice, in place of
 one member for every option of one decision, so that all three recipes have as many members;
-options share weights inside a member (they have their own there), and members are drawn with
-equal probability in every step (they are trained one after the other there).
+options share weights inside a member; members are drawn with equal probability in every step.
 """
 
 import logging

@@ -4,7 +4,7 @@ He et al., NAS-LID: Efficient Neural Architecture Search with Local Intrinsic Di
 As `gm-nas`, with one minus the cosine of the options' signatures as distance: the local intrinsic
 dimension of every layer, from a forward pass alone (`hwnas.supernet.intrinsic_dimension`).
 
-Differs from the paper: distances are averaged over 4 random contexts, each with 128 images of its
+Differs from the paper: distances are averaged over 2 random contexts, each with 128 images of its
 own; a layer is a block of the space; the rest as listed for `gm-nas`.
 """
 
@@ -27,7 +27,7 @@ class NasLid(GmNas):
     """Members split between the options whose signatures are least alike."""
 
     name = "nas-lid"
-    contexts: ClassVar[int] = 4
+    contexts: ClassVar[int] = 2
 
     def distances(self, member: Supernet, paths: Sequence[Architecture]) -> Distances:
         """Distances between sub-nets that differ in the option of one decision, `(k, k)`.

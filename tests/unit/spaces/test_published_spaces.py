@@ -105,6 +105,18 @@ def test_ofa_mbv3_has_the_published_size():
     assert space.cardinality > 1e19
 
 
+def test_ofa_mbv3_with_a_given_image_side_does_not_decide_on_it():
+    elastic, fixed = get_space("ofa-mbv3"), get_space("ofa-mbv3@160")
+    side = elastic.decisions[0].options.index(160)
+    largest = fixed.largest()
+    same = elastic.architecture((side, *largest.indices))
+
+    assert fixed.decisions == elastic.decisions[1:]
+    assert fixed.cardinality == (9**2 + 9**3 + 9**4) ** 5
+    pairs = zip(fragments_of(fixed, largest), fragments_of(elastic, same), strict=True)
+    assert all(a.key == b.key for a, b in pairs)
+
+
 def test_ofa_mbv3_contains_something_like_mobilenet_v3_large():
     # Howard et al., ICCV 2019: MobileNetV3-Large 1.0 has 219 M MACs and 5.4 M parameters.
     space = get_space("ofa-mbv3")

@@ -63,9 +63,9 @@ def test_an_image_side_that_makes_no_sense_is_refused(name):
         get_space(f"proxyless-mobile{name}")
 
 
-def test_a_space_that_decides_on_its_image_side_takes_none():
-    with pytest.raises(SpaceError, match="takes no image side"):
-        get_space("ofa-mbv3@128")
+def test_a_space_whose_factory_has_no_image_side_takes_none(installed):
+    with pytest.raises(SpaceError, match="takes no image side: write 'list'"):
+        get_space("list@128")
 
 
 def test_a_plug_in_brings_a_space(installed):

@@ -194,7 +194,7 @@ def test_memory_is_that_of_one_path_for_any_number_of_candidates():
             row = np.full(3, active, np.uint8)
             return torch.autograd.grad(loss_of(gated_logits(supernet, x, row, blocks)), gates)
 
-        pairs = [(0, candidates - 1), (candidates - 1, 0), (0, 1), (1, 2)]
+        pairs = [(0, candidates - 1), (candidates - 1, 0)]
         ratios = [
             peak_step_bytes(partial(step, *pair))
             / max(peak_step_bytes(partial(train, p)) for p in pair)

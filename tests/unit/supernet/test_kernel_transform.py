@@ -104,3 +104,15 @@ def test_the_matrices_are_part_of_the_checkpoint(supernet, space, tmp_path):
     assert type(found) is KernelTransformSupernet
     architecture = with_kernel(space, 3)
     assert torch.equal(found(images(), architecture), supernet(images(), architecture))
+
+
+@torch.no_grad()
+def test_the_space_of_once_for_all_runs_at_a_fixed_image_side():
+    space = get_space("ofa-mbv3@32")
+    supernet = KernelTransformSupernet(space, torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    for architecture in (space.smallest(), space.largest()):
+        result = supernet(x, architecture)
+        assert result.shape == (2, 1000)
+        assert result.isfinite().all()

@@ -4,7 +4,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from hwnas.supernet.kernel_transform import KernelTransformSupernet
 
 from hwnas.errors import RunError, SpaceError
 from hwnas.graph import shape_of
@@ -12,6 +11,7 @@ from hwnas.lowering import to_onnx
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.spaces import Architecture, ChoiceBlock, Decision, SearchSpace, get_space
 from hwnas.supernet.elastic import ElasticSupernet
+from hwnas.supernet.kernel_transform import KernelTransformSupernet
 from hwnas.supernet.separate import SeparateSupernet
 from hwnas.supernet.sharing import SHARINGS, supernet_class
 

@@ -175,5 +175,5 @@ def test_a_batch_larger_than_the_data_is_refused_before_training(space, digits):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(space, digits):
-    with pytest.raises(PluginError, match="unknown recipe 'magic'; available: .*bignas"):
+    with pytest.raises(PluginError, match=r"unknown recipe 'magic'; available: .*bignas"):
         train(space, digits, recipe="magic")

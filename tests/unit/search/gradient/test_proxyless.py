@@ -91,11 +91,15 @@ def twins():
     return costs
 
 
+class Gentle(Proxyless):
+    ARCHITECTURE_MOST = 0.1
+
+
 def test_a_slow_candidate_that_is_no_better_falls(digits):
     costs = twins()
     shares = []
     for seed in range(5):
-        strategy = Proxyless(make_problem(costs, digits, seed=seed))
+        strategy = Gentle(make_problem(costs, digits, seed=seed))
         stored = strategy.supernet.shared_parameters()
         with torch.no_grad():
             for name, parameter in stored.items():
@@ -105,14 +109,14 @@ def test_a_slow_candidate_that_is_no_better_falls(digits):
         trace = []
         for _ in range(5):
             trace.append([float(p[3].detach()) for p in strategy.paths.probabilities()])
-            for _ in range(8):
+            for _ in range(5):
                 strategy.architecture_step()
         shares.append(trace)
 
     mean = np.mean(shares, axis=(0, 2))
     assert mean[0] == pytest.approx(0.25, abs=0.01)
     assert (np.diff(mean) < 0).all()
-    assert mean[-1] < 0.1
+    assert mean[-1] < 0.15
 
 
 def test_two_path_updates_of_a_linear_loss_have_the_mean_of_the_formula():
@@ -130,7 +134,7 @@ def test_two_path_updates_of_a_linear_loss_have_the_mean_of_the_formula():
     paths.restore([torch.tensor([0.5, 0.0, -0.5, 1.0], dtype=torch.float64)])
     p = paths.probabilities()[0].detach().numpy()
     found = []
-    for _ in range(4000):
+    for _ in range(2000):
         (pair,) = paths.sample_pairs(rng)
         (two,) = paths.pair_probabilities([pair])
         loss = (binary_gates(two, pair[int(rng.integers(2))]) * costs).sum()
@@ -202,7 +206,7 @@ def test_cost_alone_leads_to_the_cheapest_network(space, digits):
     costs = count_costs(space, ["macs"])
     strategy = Proxyless(make_problem(costs, digits, weight=1e4))
 
-    for _ in range(100):
+    for _ in range(50):
         strategy.architecture_step()
 
     cheap = costs.cost(strategy.derive()[None])[0, 0]
