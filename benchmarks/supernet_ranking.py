@@ -46,6 +46,7 @@ RESOLUTION = 16
 HARD = Augmentation(shift=0.2, rotation=40.0, scale=0.35, shear=0.35)
 COPIES = 4  # moved copies of every validation and test image, to judge on
 EPOCHS_ALONE = 12
+BATCH_SIZE = 64
 PASSES = 40  # of every training image through sub-nets, for each recipe
 PATHS = 4  # sub-nets a step of the recipes that are not in ONE_PATH
 ONE_PATH = {"spos", "spos-flops", "pa-da", "prenas", "few-shot", "gm-nas", "nas-lid", "shift-nas"}
@@ -153,7 +154,7 @@ def train_one(row: list[int], seed: int, epochs: int) -> float:
     torch.set_num_threads(1)
     space, dataset = bed()
     architecture = space.architecture(np.array(row, np.uint8))
-    options = TrainingOptions(epochs=epochs, augmentation=HARD)
+    options = TrainingOptions(epochs=epochs, batch_size=BATCH_SIZE, augmentation=HARD)
     weights = train_alone(
         space, architecture, dataset, options, rng=np.random.default_rng(1000 + seed)
     )
@@ -200,7 +201,12 @@ def rank(rows: np.ndarray, recipe: str, seed: int, passes: int) -> list[float]:
     torch.set_num_threads(1)
     space, dataset = bed()
     epochs = passes if recipe in ONE_PATH else passes // PATHS
-    options = replace(load_recipe(recipe).defaults, epochs=max(1, epochs), augmentation=HARD)
+    options = replace(
+        load_recipe(recipe).defaults,
+        epochs=max(1, epochs),
+        batch_size=BATCH_SIZE,
+        augmentation=HARD,
+    )
     trained = train_supernet(
         space, dataset, recipe, options, rng=np.random.default_rng(2000 + seed)
     )

@@ -50,9 +50,10 @@ class BlockExecutable(Executable, Protocol):
     """One block of a network, compiled as it runs inside that network."""
 
     def follow(self, previous: "BlockExecutable | None") -> None:
-        """Read the input from the buffer that `previous` writes, if the two fit.
+        """Read each input from a buffer that `previous` writes, if the two fit.
 
-        None restores the block's own example input.
+        In a network with branches the buffers of the blocks that `previous` itself followed count
+        too. None restores the block's own example inputs.
         """
 
 

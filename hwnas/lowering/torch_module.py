@@ -55,8 +55,8 @@ class TorchPlan:
             further weight, by the name that `gate_name` gives it.
 
     Raises:
-        LoweringError: A gated node is no product; or an operator or one of its attributes has no torch counterpart here; the
-            message names operator and node.
+        LoweringError: A gated node is no product, or an operator or one of its attributes has no
+            torch counterpart here; the message names operator and node.
     """
 
     def __init__(self, graph: Graph, *, gated: Collection[str] = ()) -> None:

@@ -25,6 +25,7 @@ from hwnas.spaces import SearchSpace, get_space
 from hwnas.supernet.checkpoint import load_supernet
 from hwnas.supernet.datasets import Dataset, load_dataset
 from hwnas.supernet.finetuning import FINETUNING, finetune
+from hwnas.supernet.image_size import fit_dataset
 from hwnas.targets import get_target
 
 __all__ = ["export_run"]
@@ -92,8 +93,9 @@ def export_run(
             f"{run_path} has no trained weights: its estimator was "
             f"{run.record.arguments['estimator']!r}; search with --estimator supernet"
         )
-    dataset = load_dataset(run.record.arguments["data"])
     supernet = load_supernet(run.supernet_path, space)
+    dataset = load_dataset(run.record.arguments["data"])
+    dataset = fit_dataset(dataset, supernet.image_side(architecture))
     statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
     weights = supernet.weights(architecture, statistics)
     if finetune_epochs:

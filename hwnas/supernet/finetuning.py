@@ -7,12 +7,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from hwnas.graph import shape_of
 from hwnas.lowering.onnx_model import Weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.supernet.calibration import average_statistics
 from hwnas.supernet.datasets import Dataset
 from hwnas.supernet.elastic import ElasticSupernet
+from hwnas.supernet.image_size import fit_dataset
 from hwnas.supernet.path_gradients import Metrics
 from hwnas.supernet.recipe import Batch
 from hwnas.supernet.training import Progress
@@ -51,7 +53,10 @@ def finetune(
         DivergenceError: The loss is not finite.
         LoweringError: The weights do not fit the network.
     """
-    module = TorchModule(space.network(architecture), weights).to(device)
+    network = space.network(architecture)
+    _, _, height, width = shape_of(network.inputs[0])
+    dataset = fit_dataset(dataset, (height, width))
+    module = TorchModule(network, weights).to(device)
     module.train()
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     optimiser = make_optimiser(list(module.parameters()), options)

@@ -13,6 +13,7 @@ skip.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +128,7 @@ def _of_presence(space: SearchSpace, column: int, gated: Sequence[int]) -> Decis
     options = space.decisions[column].options
     regions: list[tuple[Region, ...]] = []
     masks: list[Mask] = []
-    for level, (before, after) in enumerate(zip(options, options[1:], strict=False), 1):
+    for level, (before, after) in enumerate(pairwise(options), 1):
         assert isinstance(before, int)
         assert isinstance(after, int)
         added = [

@@ -4,13 +4,13 @@ Every step of a ladder (`hwnas.supernet.indicators`) has the indicator
 
     I(x) = 1[x >= 0],   x = ||W_region|| - t,   dI/dx = sigmoid'(x),
 
-with one learned threshold t, 0 at the start (Stamoulis et al., Single-Path NAS, 2019, sec. 3.1, and
-the authors' code; the norm of a weight is at least 0, so the search starts at the largest network).
-Steps are nested: the k-th has effect if it or one above it is taken, `1 - (1 - I_k) (1 - I_k+1)...`.
-So a ladder is left step by step from above. (In the other order, `I_1 ... I_k`, the gradient of the
-lowest step holds the cost of all above it, and a stage falls from three blocks to one at once.)
-Weights are those of the largest network and nothing else; each step of training costs one pass
-through it.
+with one learned threshold t, 0 at the start (Stamoulis et al., Single-Path NAS, 2019, sec. 3.1,
+and the authors' code; a norm is at least 0, so the search starts at the largest network). Steps of
+a ladder are nested: the k-th has effect if it or one above it is taken, which is
+`1 - (1 - I_k) (1 - I_k+1) ...`. So a ladder is left step by step from above. (In the other order,
+`I_1 ... I_k`, the gradient of the lowest step holds the cost of all above it, and a stage falls
+from three blocks to one at once.) Weights are those of the largest network and nothing else; a
+step of training is one pass through it.
 
 With hard indicators the result is that of the derived sub-net, exactly.
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.errors import SpaceError
-from hwnas.graph import Graph, Shape
+from hwnas.graph import Graph, Shape, shape_of
 from hwnas.lowering.torch_module import Normalise, TorchPlan
 from hwnas.lowering.torch_operators import Normalisation
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.supernet.calibration import CALIBRATION_BATCH, Statistics, average_statistics
+from hwnas.supernet.image_size import fit_images
 
 __all__ = ["EVALUATION_BATCH", "Choice", "Supernet", "View", "initial_weight", "sub_slices"]
 
@@ -83,6 +84,7 @@ class Supernet(nn.Module):
             raise SpaceError(
                 f"{space.name} has {len(sources)} blocks that declare inputs; a supernet takes 1"
             )
+        self._input = sources[0]
         self._columns = [space.columns_of(i) for i in range(len(space.blocks))]
         order = {block.name: i for i, block in enumerate(space.blocks)}
         self._sources = [
@@ -142,7 +144,7 @@ class Supernet(nn.Module):
         """Result of one sub-net, `(n, classes)`.
 
         Args:
-            x: Images `(n, c, h, w)`.
+            x: Images `(n, c, h, w)`; scaled to the side that the sub-net takes.
             architecture: The sub-net.
             statistics: Its own running statistics; without them every batch normalisation uses
                 the statistics of this batch.
@@ -152,6 +154,8 @@ class Supernet(nn.Module):
             SpaceError: The architecture is of another space.
         """
         results: list[Tensor] = []
+        if self._columns[self._input]:
+            x = fit_images(x, self.image_side(architecture))
         for block, binding in enumerate(self._path(architecture)):
             inputs = [results[i] for i in self._sources[block]] or [x]
             plan, views = binding
@@ -236,6 +240,12 @@ class Supernet(nn.Module):
     def block_weights(self, block: int, choice: Choice) -> dict[str, Tensor]:
         """Trained weights of a block for one choice, by their names in the block."""
         return {view.local: self.cut(view) for view in self._binding(block, choice).views}
+
+    def image_side(self, architecture: Architecture) -> tuple[int, int]:
+        """Height and width of the images that a sub-net takes."""
+        choice = tuple(architecture.indices[column] for column in self._columns[self._input])
+        _, _, height, width = shape_of(self.space.fragment(self._input, choice).graph.outputs[0])
+        return height, width
 
     def sources_of(self, block: int) -> tuple[int, ...]:
         """Indices of the blocks whose results a block takes; none for the input block."""

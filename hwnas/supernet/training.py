@@ -145,7 +145,7 @@ def check_data(space: SearchSpace, dataset: Dataset) -> None:
     Raises:
         DataError: They do not.
     """
-    network = space.network(space.smallest())
+    network = space.network(space.largest())
     dataset.check_network_input(shape_of(network.inputs[0]), shape_of(network.outputs[0])[-1])
 
 

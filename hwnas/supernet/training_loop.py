@@ -201,9 +201,9 @@ def make_optimiser(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameter groups, times `rate_factor` where one has that."""
+    """Set the learning rate of all parameter groups."""
     for group in optimiser.param_groups:
-        group["lr"] = rate * group.get("rate_factor", 1.0)
+        group["lr"] = rate
 
 
 def _unscaled(loss: Tensor) -> Tensor:

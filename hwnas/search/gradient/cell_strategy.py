@@ -27,9 +27,10 @@ __all__ = ["CELL_TRAINING", "CellStrategy"]
 
 Row = npt.NDArray[np.uint8]
 
-CELL_TRAINING = TrainingOptions(epochs=20, learning_rate=0.1, weight_decay=3e-4)
-"""DARTS's published training but for what `TrainingOptions` has for short runs; its learning rate
-of 0.025 is for 50 epochs of 390 steps."""
+CELL_TRAINING = TrainingOptions(epochs=20, learning_rate=0.3, weight_decay=3e-4)
+"""DARTS's weight decay. Its learning rate of 0.025 is for 50 epochs of 390 steps: in 4 epochs of
+33 steps on `cells-digits` the validation loss of the mixture was 0.68 with 0.03, 0.65 with 0.1 and
+0.62 with 0.3 (one seed each)."""
 
 
 class CellStrategy(GradientStrategy):

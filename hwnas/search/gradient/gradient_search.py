@@ -1,9 +1,10 @@
 """The loop around a gradient-based strategy: epochs, checkpoints, and hard budgets.
 
 After every epoch but those of a warm-up the derived architecture's own cost, not the expected one,
-adapts the weight of the cost. If the budgets are not met after the last epoch, more epochs follow, half as many at
-most; what is over them even then is repaired by the least wanted changes. What is handed over are
-several architectures around the derived one, for the one whose prediction holds when measured.
+adapts the weight of the cost. If the budgets are not met after the last epoch, more epochs follow,
+half as many at most; what is over them even then is repaired by the least wanted changes. What is
+handed over are several architectures around the derived one, for the one whose prediction holds
+when measured.
 """
 
 import logging

@@ -94,14 +94,16 @@ class LogCost(_Fixed):
     Args:
         largest: Costs `(b,)` of the largest network, in SI units.
         weight: λ. The published example for ImageNet is 20 (its code multiplies 0.020 by 1000);
-            it has to be tuned for each task, by the ratio of both gradients.
+            it has to be tuned for each task, by the ratio of both gradients. The default is for
+            `digits`, with `single-path` on `mbconv-digits@16`: after two to three epochs with
+            cost, 0.1 left the derived latency at that of the largest network, and 1 at 17 % of it.
 
     Raises:
         SpaceError: A reference is not positive and finite, or the weight is negative.
     """
 
     largest: tuple[float, ...]
-    weight: float = 20.0
+    weight: float = 0.3
 
     def __post_init__(self) -> None:
         _check_references("log", "largest", self.largest)

@@ -1,7 +1,7 @@
 """Single-Path NAS: kernels, widths and blocks are kept by thresholds on the norms of weights.
 
-Stamoulis et al., Single-Path NAS: Designing Hardware-Efficient ConvNets in less than 4 Hours, 2019,
-and the authors' code. All networks are masks of one largest network
+Stamoulis et al., Single-Path NAS: Designing Hardware-Efficient ConvNets in less than 4 Hours,
+2019, and the authors' code. All networks are masks of one largest network
 (`hwnas.supernet.superkernel`). One optimiser trains weights and thresholds together, on training
 data, by
 
@@ -17,8 +17,9 @@ Differs from the paper:
 - Indicators that are not dropped keep the value 1, so that every pass of the warm-up trains a
   network of the space; there, they are scaled by 1 / 0.6.
 - Thresholds have no weight decay: it would pull them to 0, which is to keep everything.
-- Thresholds have no momentum but the learning rate that makes up for it: with momentum, those
-  that are next to a flip run on after the budget is met, and the search ends far below it.
+- Thresholds have no momentum, but a learning rate that makes up for it, so that they stop as soon
+  as a budget is met. It stays where it is at the end of the warm-up: with that of the weights,
+  which ends at a hundredth, a network that is over its budget late in the search stays there.
 - Gradient descent with momentum and the options of this project in place of RMSProp; no average
   of weights over steps.
 """
@@ -40,7 +41,7 @@ from hwnas.supernet.path_gradients import Metrics
 from hwnas.supernet.recipe import Batch
 from hwnas.supernet.superkernel import SuperkernelNetwork
 from hwnas.supernet.training_loop import TrainingLoop, make_optimiser
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.supernet.training_options import TrainingOptions, learning_rate_at
 
 __all__ = ["SinglePath"]
 
@@ -82,15 +83,16 @@ class SinglePath(GradientStrategy):
                 "weight_decay": 0.0,
                 "momentum": 0.0,
                 "nesterov": False,
-                "rate_factor": 1.0 / (1.0 - self.options.momentum),
             }
         )
 
     def epoch(self, epoch: int) -> Metrics:
         """One pass over the training split."""
         generator = self.problem.generator
+        thresholds = self._optimiser.param_groups[-1]
 
         def begin_step(batch: Batch) -> Callable[[Batch], Metrics]:
+            thresholds["lr"] = self.threshold_learning_rate(batch.progress)
             kept = None
             if epoch < self.warmup_epochs:
                 drawn = torch.rand(len(self.network.thresholds), generator=generator)
@@ -99,6 +101,16 @@ class SinglePath(GradientStrategy):
 
         order = torch.randperm(len(self.problem.dataset.x_train), generator=generator)
         return self._loop.epoch(begin_step, self._optimiser, order, epoch)
+
+    def threshold_learning_rate(self, progress: float) -> float:
+        """Learning rate of the thresholds after a share of all steps.
+
+        Args:
+            progress: Share of all steps that were made.
+        """
+        held = max(self.warmup_share, self.options.warmup_share)
+        rate = learning_rate_at(self.options, min(progress, held))
+        return rate / (1.0 - self.options.momentum)
 
     def derive(self) -> Row:
         """The network of the hard indicators."""

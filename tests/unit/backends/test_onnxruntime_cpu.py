@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 
 from hwnas.backends import MeasuringBackend, get_backend
-from hwnas.backends.onnxruntime_blocks import cut_blocks
+from hwnas.backends.onnxruntime_blocks import block_order, cut_blocks, is_branching
 from hwnas.errors import LoweringError
 from hwnas.graph import GraphBuilder
 from hwnas.lowering import random_weights, to_onnx
@@ -159,23 +159,138 @@ def test_a_block_does_not_follow_one_of_another_shape():
     assert np.array_equal(after, before)
 
 
-def test_a_block_with_two_inputs_is_left_out():
+def joined_graph(*, swap=False):
+    """A fork and a join; all blocks but the join begin with the same activation."""
     g = GraphBuilder("fork")
-    x = g.input("input", (1, 3, 8, 8))
+    x = g.input("input", (1, 16, 8, 8))
+    with g.scope("stem"):
+        x = g.conv(x, 16, 3, name="conv", bias=True)
     with g.scope("left"):
-        left = g.conv(x, 8, 3, name="conv", bias=True)
+        left = g.conv(g.relu(x), 16, 3, name="conv", bias=True)
     with g.scope("right"):
-        right = g.conv(x, 8, 5, name="conv", bias=True)
+        right = g.conv(g.relu(x), 16, 5, name="conv", bias=True)
     with g.scope("join"):
-        y = g.mul(left, right)
+        y = g.mul(left, g.sigmoid(right))
     g.output(y, "output")
+    return g.build()
+
+
+def compiled_with_its_pieces(graph, image_seed):
+    """A whole network and its pieces in order, all on a new image after they were compiled."""
+    backend = get_backend(TARGET)
+    weights = random_weights(graph, np.random.default_rng(0))
+    whole = backend.compile(graph, weights, TARGET)
+    names = block_order(graph)
+    pieces = backend.compile_blocks(graph, weights, names, TARGET)
+    chain = [pieces[name] for name in names if name in pieces]
+    value = whole._inputs["input"]
+    image = np.random.default_rng(image_seed).standard_normal(value.shape(), dtype=np.float32)
+    for first in (whole, *chain):
+        if "input" in first._inputs:
+            first._inputs["input"].update_inplace(image)
+    whole.run()
+    return whole, chain
+
+
+def run_chain(chain):
+    previous = None
+    for member in chain:
+        member.follow(previous)
+        member.run()
+        previous = member
+    (found,) = previous.results().values()
+    return found
+
+
+def test_blocks_of_several_inputs_are_cut_out_and_read_what_the_others_write():
+    whole, chain = compiled_with_its_pieces(joined_graph(), image_seed=5)
+
+    found = run_chain(chain)
+
+    (wanted,) = whole.results().values()
+    assert len(chain) == 4
+    assert len(chain[-1]._inputs) == 2
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", ["cells-digits", "cells-digits-free"])
+def test_the_blocks_of_cells_give_what_the_whole_network_gives(name):
+    space = get_space(name)
+    for row in space.sample(3, np.random.default_rng(0)):
+        whole, chain = compiled_with_its_pieces(space.network(space.architecture(row)), 5)
+
+        found = run_chain(chain)
+
+        (wanted,) = whole.results().values()
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_an_activation_that_opens_blocks_belongs_to_the_block_that_it_reads():
+    backend, graph = get_backend(TARGET), joined_graph()
+    weights = random_weights(graph, np.random.default_rng(0))
+    optimised = backend._optimised(graph, weights, TARGET)
+
+    _, pieces = cut_blocks(optimised, ["stem", "left", "right", "join"], block_order(graph))
+
+    kinds = {name: [node.op_type for node in piece.graph.node] for name, piece in pieces.items()}
+    assert "Conv" in kinds["stem"]  # with the activation of its readers fused into it
+    assert not any("Relu" in kinds[name] for name in ("left", "right"))
+
+
+def test_what_several_blocks_share_belongs_to_the_first_of_them():
+    g = GraphBuilder("shared")
+    x = g.input("input", (1, 16, 8, 8))
+    with g.scope("stem"):
+        x = g.conv(x, 16, 3, name="conv", bias=True)
+    with g.scope("left"):
+        left = g.conv(g.average_pool(x, 3), 16, 3, name="conv", bias=True)
+    with g.scope("right"):
+        right = g.conv(g.average_pool(x, 3), 16, 5, name="conv", bias=True)
+    with g.scope("join"):
+        g.output(g.mul(left, right), "output")
     graph = g.build()
     weights = random_weights(graph, np.random.default_rng(0))
+    optimised = get_backend(TARGET)._optimised(graph, weights, TARGET)
+    assert sum(node.op_type == "AveragePool" for node in optimised.graph.node) == 1
 
-    blocks = get_backend(TARGET).compile_blocks(graph, weights, ["left", "right", "join"], TARGET)
+    for order, owner in (
+        (["stem", "left", "right", "join"], "left"),
+        (["stem", "right", "left", "join"], "right"),
+    ):
+        _, pieces = cut_blocks(optimised, order, order)
 
-    assert "join" not in blocks
-    assert set(blocks) <= {"left", "right"}
+        pooling = [
+            n for n, p in pieces.items() if "AveragePool" in {x.op_type for x in p.graph.node}
+        ]
+        assert pooling == [owner]
+
+
+def test_a_join_of_another_network_reads_two_different_warm_buffers():
+    _, one = compiled_with_its_pieces(joined_graph(), image_seed=5)
+    _, other = compiled_with_its_pieces(joined_graph(), image_seed=6)
+    (alone,) = (v.copy() for v in other[-1].results().values())
+    other[-1].run()
+    (alone,) = (v.copy() for v in other[-1].results().values())
+
+    found = run_chain([*one[:-1], other[-1]]).copy()
+    other[-1].follow(None)
+    other[-1].run()
+
+    # The piece has no weights and both factors are there: it gives what its twin gives.
+    np.testing.assert_allclose(
+        np.sort(found, axis=None), np.sort(run_chain(one), axis=None), rtol=1
+    )
+    assert not np.allclose(found, alone)
+    (restored,) = other[-1].results().values()
+    assert np.array_equal(restored, alone)
+
+
+def test_a_network_whose_values_have_one_reader_each_does_not_branch():
+    assert is_branching(joined_graph())
+    assert not is_branching(small_graph())
+    for name in SPACES:
+        space = get_space(name)
+        assert not is_branching(space.network(space.largest()))
 
 
 def test_one_thread_is_clocked_by_its_own_time_and_more_by_the_wall():

@@ -1,5 +1,7 @@
 """Running, recalibrating and exporting a sub-net, for every way of sharing weights."""
 
+from functools import partial
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -10,6 +12,7 @@ from hwnas.graph import shape_of
 from hwnas.lowering import to_onnx
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.spaces import Architecture, ChoiceBlock, Decision, SearchSpace, get_space
+from hwnas.spaces.inverted_residual import classifier, conv_unit, network_input
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.kernel_transform import KernelTransformSupernet
 from hwnas.supernet.separate import SeparateSupernet
@@ -189,3 +192,23 @@ def test_a_space_without_an_input_or_with_two_is_refused(kind):
 
     with pytest.raises(SpaceError, match="two has 2 blocks that declare inputs"):
         kind(space)
+
+
+def test_a_sub_net_of_a_smaller_side_sees_scaled_images():
+    space = SearchSpace(
+        "sides",
+        (Decision("side", (16, 24)),),
+        (
+            ChoiceBlock("input", partial(network_input, channels=1), {"resolution": "side"}),
+            ChoiceBlock("stem", partial(conv_unit, width=4, kernel=3), shaped_by=("side",)),
+            ChoiceBlock("classifier", partial(classifier, classes=3), shaped_by=("side",)),
+        ),
+    )
+    supernet = ElasticSupernet(space, torch.Generator().manual_seed(0))
+    images = torch.randn(4, 1, 24, 24, generator=torch.Generator().manual_seed(1))
+    small = torch.nn.functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
+
+    seen = supernet(images, space.smallest())
+
+    assert torch.equal(seen, supernet(small, space.smallest()))
+    assert not torch.equal(seen, supernet(images, space.largest()))

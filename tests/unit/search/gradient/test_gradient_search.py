@@ -148,7 +148,7 @@ def test_budgets_adapt_to_nothing_in_the_warmup(costs, digits, warmup_share, upd
     assert all(multiplier > 0.0 for multiplier in multipliers[warmup + 1 :])
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     pass
 
 
@@ -158,10 +158,10 @@ def test_a_resumed_run_ends_as_an_unbroken_one(costs, digits, tmp_path):
 
     def stop(epoch, epochs, metrics):
         if epoch == 2:
-            raise _Stopped
+            raise _StoppedError
 
     whole = _search(costs, digits, strategy, _budget(costs, (1, 1)))
-    with pytest.raises(_Stopped):
+    with pytest.raises(_StoppedError):
         _search(costs, digits, strategy, _budget(costs, (1, 1)), checkpoint=path, progress=stop)
     found = _search(costs, digits, strategy, _budget(costs, (1, 1)), checkpoint=path, resume=True)
 
