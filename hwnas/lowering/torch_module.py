@@ -79,7 +79,7 @@ class TorchPlan:
                 raise refused(node, f"hwnas knows {', '.join(sorted(OPERATORS))} in torch")
             function, taken = OPERATORS[node.op_type](node)
             operands = tuple([slots[value] for value in taken])
-            if node.name in gated:
+            if node.name is not None and node.name in gated:
                 if node.op_type != "Mul":
                     raise refused(node, "only a product can be gated")
                 function, operands = _gated_product, (*operands, slots[node.name])

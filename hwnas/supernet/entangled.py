@@ -135,7 +135,7 @@ class EntangledNetwork(nn.Module):
         totals = self.get_buffer(f"_totals{index}") @ slots
         shares = shares / totals.clamp(min=_LEAST)
         present = slots @ self.get_buffer(f"_there{index}")
-        mixed = torch.split(shares, block.lengths)
+        mixed = torch.split(shares, list(block.lengths))
         weights.update(zip(block.gates, mixed, strict=False))
         for number, (masked, share) in enumerate(
             zip(block.masks, mixed[len(block.gates) :], strict=True)
@@ -224,7 +224,7 @@ class EntangledNetwork(nn.Module):
             # Axes on which all parts are whole need no entries of their own.
             varies = [len(set(sides)) > 1 for sides in zip(*distinct, strict=True)]
             shape = tuple(s if v else 1 for s, v in zip(largest, varies, strict=True))
-            parts = np.zeros((len(distinct), *shape), dtype=bool)
+            parts: _Flags = np.zeros((len(distinct), *shape), dtype=np.bool_)
             for row, part in zip(parts, distinct, strict=True):
                 cut = tuple(s if v else 1 for s, v in zip(part, varies, strict=True))
                 row[sub_slices(shape, cut) or ...] = True
@@ -246,7 +246,8 @@ class EntangledNetwork(nn.Module):
         shares, totals = [there & ~without], [there[None].repeat(len(without), 0)]
         for number, mask in enumerate(masks):
             shares.append(mask.choices)
-            totals.append(mask.choices.any(0)[None].repeat(len(mask.choices), 0))
+            could = np.any(mask.choices, axis=0, keepdims=True)
+            totals.append(could.repeat(len(mask.choices), 0))
             self._add_constant(f"_parts{index}_{number}", mask.parts)
         self._add_constant(f"_there{index}", there)
         self._add_constant(f"_shares{index}", np.concatenate(shares))

@@ -265,17 +265,19 @@ class _OfBlock:
                 raise self.refused(f"has widths {counts} of {name!r} that do not grow")
             levels = np.searchsorted(counts, np.arange(largest[1]), side="right")
             masks.append(Mask(self.block, name, levels.reshape(1, -1, *[1] * (len(largest) - 2))))
-        name = _measured(self.full, {n for n in shapes[0] if shapes[0][n][0] < shapes[-1][n][0]})
-        if not masks or name is None:
+        grown = {n for n in shapes[0] if shapes[0][n][0] < shapes[-1][n][0]}
+        measured = _measured(self.full, grown)
+        if not masks or measured is None:
             raise self.refused("changes channels that nothing in the block reads")
-        counts = [found[name][0] for found in shapes]
+        counts = [found[measured][0] for found in shapes]
         levels = np.searchsorted(counts, np.arange(counts[-1]), side="right")
-        columns = np.ones(int(np.prod(shapes[-1][name][1:])), dtype=bool)
+        columns = np.ones(int(np.prod(shapes[-1][measured][1:])), dtype=bool)
         regions = tuple(
-            (Region(self.block, name, levels == step, columns),) for step in range(1, len(shapes))
+            (Region(self.block, measured, levels == step, columns),)
+            for step in range(1, len(shapes))
         )
         if not all(region.rows.any() for (region,) in regions):
-            raise self.refused(f"has widths {counts} of {name!r} that do not grow")
+            raise self.refused(f"has widths {counts} of {measured!r} that do not grow")
         return Ladder(regions, tuple(masks))
 
     def _factors(
@@ -354,7 +356,9 @@ def _presence_masks(
     add = result.producer()
     if add is not None and add.op_type == "Add" and graph.inputs[0] in add.inputs:
         for value in add.inputs:
-            norm = None if value is None else value.producer()
+            if value is None:
+                continue
+            norm = value.producer()
             if (
                 norm is not None
                 and norm.op_type == "BatchNormalization"

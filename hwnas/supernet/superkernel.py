@@ -87,6 +87,14 @@ class SuperkernelNetwork(nn.Module):
         SpaceError: Options of a decision are not parts of one another.
     """
 
+    _indicator_of: Tensor
+    _padded: Tensor
+    _flat: Tensor
+    _lower: Tensor
+    _upper: Tensor
+    _base: Tensor
+    _spread: Tensor
+
     def __init__(self, supernet: ElasticSupernet) -> None:
         super().__init__()
         self.supernet = supernet
@@ -149,7 +157,8 @@ class SuperkernelNetwork(nn.Module):
         """The canonical architecture that hard indicators `(k,)` stand for, `(d,)`."""
         with torch.no_grad():
             chosen = [int(p.argmax()) for p in self.probabilities(indicators)]
-        return self.space.canonicalise(np.array([chosen], dtype=np.uint8))[0]
+        row: npt.NDArray[np.uint8] = self.space.canonicalise(np.array([chosen], np.uint8))[0]
+        return row
 
     def forward(self, images: Tensor, indicators: Tensor) -> Tensor:
         """Logits `(n, classes)`; every batch normalisation uses the statistics of the batch.
@@ -252,11 +261,9 @@ class SuperkernelNetwork(nn.Module):
     def _block(self, block: int, placed: Sequence[_Placed]) -> _Block:
         graph = self.space.fragment(block, self._largest(block)).graph
         plan = self.supernet.block_plan(block, self._largest(block))
-        gated = [
-            node.name
-            for node in graph.nodes
-            if node.op_type == "Mul" and any(local == gate_name(node.name) for local, *_ in placed)
-        ]
+        products = [node.name or "" for node in graph.nodes if node.op_type == "Mul"]
+        named = {local for local, *_ in placed}
+        gated = [name for name in products if gate_name(name) in named]
         if gated:
             plan = TorchPlan(graph, gated=gated)
         weights = {

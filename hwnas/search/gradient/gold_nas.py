@@ -27,6 +27,7 @@ Differs from the paper:
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -40,6 +41,7 @@ from hwnas.costs.compiled import CompiledCosts
 from hwnas.errors import RunError, SpaceError
 from hwnas.search.gradient.cell_strategy import CELL_TRAINING
 from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
+from hwnas.spaces.space import Option
 from hwnas.supernet.cell_supernet import Edge, MixedCells
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.path_gradients import Metrics
@@ -73,7 +75,7 @@ class GoldNas(GradientStrategy):
     """
 
     name = "gold-nas"
-    defaults: ClassVar[TrainingOptions] = CELL_TRAINING
+    defaults: ClassVar[TrainingOptions] = replace(CELL_TRAINING, epochs=30, learning_rate=0.1)
 
     first_increment: ClassVar[float] = 1e-5
     """Of lambda, for `PUBLISHED_STEPS` an epoch."""
@@ -199,7 +201,7 @@ class GoldNas(GradientStrategy):
         for edge, alive in zip(self.cells.edges, self.alive.tolist(), strict=True):
             found = tuple(name for name, is_alive in zip(names, alive, strict=True) if is_alive)
             kept.setdefault((edge.owner, edge.node), {})[edge.source] = found
-        options = {}
+        options: dict[str, Option] = {}
         for (owner, node), sources in kept.items():
             options |= layout.options(owner, node, sources)
         return self.space.from_options(options).row()
@@ -261,7 +263,7 @@ class GoldNas(GradientStrategy):
     def _settle(self, epoch: int) -> None:
         """Stop pruning when it is time, with the budgets met."""
         budgets = self.problem.budgets
-        is_late = epoch >= (1.0 - self.settled_share) * self.options.epochs
+        is_late = epoch >= max(1, int((1.0 - self.settled_share) * self.options.epochs))
         if is_late and budgets:
             while self._is_over_budget() and self._prune_smallest(1.0):
                 pass
@@ -334,8 +336,8 @@ def relative_costs(
 ) -> npt.NDArray[np.float64]:
     """What each operation costs, `(e, k)`, of mean 1 over all of them.
 
-    That is the difference of the cost of its node with all operations and with all but it, summed
-    over the cells that share the decision; where a measurement says that it saves nothing, 0.
+    That is how much cheaper the largest network is without it; where a measurement says that this
+    saves nothing, 0.
 
     Args:
         costs: Compiled costs of a space whose edges keep any subset of operations.
@@ -344,36 +346,19 @@ def relative_costs(
     """
     space, layout = costs.space, cells.layout
     names = tuple(operation.name for operation in layout.operations)
-    index = {block.name: i for i, block in enumerate(space.blocks)}
+    largest = space.largest().row()
+    column = {decision.name: i for i, decision in enumerate(space.decisions)}
+    rows = [largest]
+    for edge in cells.edges:
+        decision = column[layout.decisions(edge.owner, edge.node)[f"edge{edge.source}"]]
+        for name in names:
+            rest = tuple(other for other in names if other != name)
+            row = largest.copy()
+            row[decision] = space.decisions[decision].options.index(rest)
+            rows.append(row)
+    found = costs.cost(np.stack(rows)).astype(np.float64)
     chosen = [costs.metrics.index(metric) for metric in metrics]
-    found = np.zeros((len(cells.edges), len(names), len(metrics)))
-    for number, edge in enumerate(cells.edges):
-        everything = dict.fromkeys(range(edge.node), names)
-        for cell in cells.cells_of(edge.owner):
-            block = index[layout.block(cell, edge.node)]
-            slots = costs.slots[block][:, chosen]
-
-            def cost_of(
-                kept: dict[int, tuple[str, ...]],
-                edge: Edge = edge,
-                block: int = block,
-                slots: npt.NDArray[np.float64] = slots,
-            ) -> npt.NDArray[np.float64]:
-                options = layout.options(edge.owner, edge.node, kept)
-                columns = space.columns_of(block)
-                choice = [
-                    space.decisions[column].options.index(options[space.decisions[column].name])
-                    for column in columns
-                ]
-                counts = [len(space.decisions[column].options) for column in columns]
-                result: npt.NDArray[np.float64] = slots[np.ravel_multi_index(choice, counts)]  # type: ignore[call-overload]
-                return result
-
-            whole = cost_of(everything)
-            for operation, name in enumerate(names):
-                rest = tuple(other for other in names if other != name)
-                found[number, operation] += whole - cost_of(everything | {edge.source: rest})
-    found = np.maximum(found, 0.0)
-    means = found.mean((0, 1))
-    shares: npt.NDArray[np.float64] = (found / np.where(means > 0.0, means, 1.0)).mean(2)
-    return shares
+    saved = np.maximum(found[0, chosen] - found[1:, chosen], 0.0)
+    means = saved.mean(0)
+    shares: npt.NDArray[np.float64] = (saved / np.where(means > 0.0, means, 1.0)).mean(1)
+    return shares.reshape(len(cells.edges), len(names))

@@ -20,6 +20,8 @@ Differs from the paper:
 - Thresholds have no momentum, but a learning rate that makes up for it, so that they stop as soon
   as a budget is met. It stays where it is at the end of the warm-up: with that of the weights,
   which ends at a hundredth, a network that is over its budget late in the search stays there.
+- Thresholds stay within `reach` of their norms. A decision that the cost has pushed far away has
+  no gradient left by which it could come back when the budget allows it.
 - Gradient descent with momentum and the options of this project in place of RMSProp; no average
   of weights over steps.
 """
@@ -66,6 +68,8 @@ class SinglePath(GradientStrategy):
     """5 of 8 epochs there."""
     keep: ClassVar[float] = 0.6
     """Chance of an indicator to stay in a pass of the warm-up."""
+    reach: ClassVar[float] = 1.0
+    """Farthest that a threshold may be from its norm."""
 
     def __init__(self, problem: GradientProblem) -> None:
         super().__init__(problem)
@@ -93,6 +97,7 @@ class SinglePath(GradientStrategy):
 
         def begin_step(batch: Batch) -> Callable[[Batch], Metrics]:
             thresholds["lr"] = self.threshold_learning_rate(batch.progress)
+            self._keep_in_reach()
             kept = None
             if epoch < self.warmup_epochs:
                 drawn = torch.rand(len(self.network.thresholds), generator=generator)
@@ -148,6 +153,12 @@ class SinglePath(GradientStrategy):
             ) from error
 
     # Private -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _keep_in_reach(self) -> None:
+        """Thresholds near their norms, so that every decision can still be changed."""
+        norms, thresholds = self.network.norms(), self.network.thresholds
+        thresholds.clamp_(min=norms - self.reach, max=norms + self.reach)
 
     def _step(self, kept: Tensor | None, batch: Batch) -> Metrics:
         """Gradients of weights and thresholds; without drop-out also of the cost.

@@ -197,3 +197,33 @@ def test_a_block_that_cannot_be_cut_out_is_named(tmp_path, monkeypatch):
         pytest.raises(MeasurementError, match="'stem' first"),
     ):
         profile(get_space("mbconv-digits"), CPU, table)
+
+
+def test_a_space_of_blocks_with_several_inputs_is_measured(table):
+    space = get_space("cells-digits")
+
+    summary = profile(space, CPU, table)
+
+    source = source_of(CPU, get_backend(CPU))
+    assert (summary.units, summary.measured) == (56, 56)
+    assert set(units_of(space)) <= set(table.lookup(source, "latency_s"))
+    assert compile_costs(space, table, source).provenance[0] == "measured"
+
+
+def test_a_block_that_one_network_does_not_yield_is_cut_out_of_another(table, monkeypatch):
+    backend = type(get_backend(CPU))
+    cut = backend.compile_blocks
+    space = get_space("mbconv-digits")
+
+    def rarely_the_stem(self, graph, weights, blocks, target):
+        pieces = cut(self, graph, weights, blocks, target)
+        sought = list(blocks) == ["stem"]  # when all others are there
+        return {n: b for n, b in pieces.items() if n != "stem" or sought}
+
+    monkeypatch.setattr(backend, "compile_blocks", rarely_the_stem)
+
+    summary = profile(space, CPU, table)
+
+    rows = table.lookup(source_of(CPU, get_backend(CPU)), "latency_s")
+    assert summary.measured == 63
+    assert set(units_of(space)) <= set(rows)

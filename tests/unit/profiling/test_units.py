@@ -7,6 +7,7 @@ from hwnas.profiling.units import (
     Unit,
     carriers,
     describe_kernel,
+    has_branches,
     spread_networks,
     units_of,
 )
@@ -86,3 +87,11 @@ def test_a_unit_in_no_architecture_is_named_instead_of_sought_for_ever():
 
     with pytest.raises(SpaceError, match="is in no canonical architecture"):
         carriers(space, unreachable, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("cells-digits", True), ("darts", True), ("mbconv-digits", False), ("ofa-mbv3", False)],
+)
+def test_cells_branch_and_chains_do_not(name, expected):
+    assert has_branches(get_space(name)) == expected
