@@ -37,7 +37,6 @@ __all__ = ["GradientResult", "gradient_search"]
 
 log = logging.getLogger(__name__)
 
-LATENCY = "latency_s"
 MORE_EPOCHS = 0.5  # of the planned ones, while the derived network is over a budget
 CANDIDATES = 8  # architectures handed over at most, beside those of earlier epochs
 LEAST_SHARE = 0.85  # of the budget, down to which smaller candidates are handed over
@@ -183,11 +182,12 @@ def _hardware(
 ) -> tuple[DifferentiableCosts, HardwareLoss]:
     """Expected costs of the budgeted metrics, and the loss over them.
 
-    A budget on a metric that is no sum over blocks is kept by the choice of candidates alone.
+    A budget on a metric that is no sum over blocks is kept by the choice of candidates alone;
+    without budgets, the first additive metric is the cost.
     """
     reductions = dict(zip(costs.metrics, costs.reductions, strict=True))
     limits = {b.metric: b.limit for b in budgets.limits if reductions[b.metric] == "sum"}
-    metrics = tuple(limits) or (LATENCY,)
+    metrics = tuple(limits) or tuple(m for m in costs.metrics if reductions[m] == "sum")[:1]
     expected = DifferentiableCosts(costs, metrics, device)
     name = name or ("lagrangian" if limits else "log")
     largest = costs.cost(costs.space.largest().row()[None])[0].tolist()

@@ -107,11 +107,6 @@ class Proxyless(GradientStrategy):
         """
         check_mixable(self.space)
 
-    @property
-    def warmup_epochs(self) -> int:
-        """Epochs in which the architecture stays."""
-        return min(round(self.warmup_share * self.options.epochs), self.options.epochs - 1)
-
     def architecture_learning_rate(self) -> float:
         """Adam's step, so that parameters can travel as far in a short run as in a long one.
 

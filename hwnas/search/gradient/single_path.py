@@ -102,10 +102,33 @@ class SinglePath(GradientStrategy):
             if epoch < self.warmup_epochs:
                 drawn = torch.rand(len(self.network.thresholds), generator=generator)
                 kept = (drawn < self.keep).to(batch.images)
-            return partial(self._step, kept)
+            return partial(self.step, kept)
 
         order = torch.randperm(len(self.problem.dataset.x_train), generator=generator)
         return self._loop.epoch(begin_step, self._optimiser, order, epoch)
+
+    def step(self, kept: Tensor | None, batch: Batch) -> Metrics:
+        """Gradients of weights and thresholds; without drop-out also of the cost.
+
+        Args:
+            kept: `(k,)` 1 for indicators that stay, 0 for others; None after the warm-up.
+            batch: The batch.
+        """
+        indicators = self.network.indicators()
+        shown = indicators if kept is None else indicators * kept
+        logits = self.network(batch.images, shown)
+        task = functional.cross_entropy(
+            logits, batch.labels, label_smoothing=self.options.label_smoothing
+        )
+        loss = task
+        if kept is None:
+            expected = self.problem.expected.expected(self.network.probabilities(indicators))
+            loss = self.problem.hardware_loss(task, expected.to(task.device))
+        parameters = list(self.network.parameters())
+        gradients = torch.autograd.grad(self._loop.scale(loss), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return {"loss": task.item(), "loss_with_cost": loss.item()}
 
     def threshold_learning_rate(self, progress: float) -> float:
         """Learning rate of the thresholds after a share of all steps.
@@ -159,26 +182,3 @@ class SinglePath(GradientStrategy):
         """Thresholds near their norms, so that every decision can still be changed."""
         norms, thresholds = self.network.norms(), self.network.thresholds
         thresholds.clamp_(min=norms - self.reach, max=norms + self.reach)
-
-    def _step(self, kept: Tensor | None, batch: Batch) -> Metrics:
-        """Gradients of weights and thresholds; without drop-out also of the cost.
-
-        Args:
-            kept: `(k,)` 1 for indicators that stay, 0 for others; None after the warm-up.
-            batch: The batch.
-        """
-        indicators = self.network.indicators()
-        shown = indicators if kept is None else indicators * kept
-        logits = self.network(batch.images, shown)
-        task = functional.cross_entropy(
-            logits, batch.labels, label_smoothing=self.options.label_smoothing
-        )
-        loss = task
-        if kept is None:
-            expected = self.problem.expected.expected(self.network.probabilities(indicators))
-            loss = self.problem.hardware_loss(task, expected.to(task.device))
-        parameters = list(self.network.parameters())
-        gradients = torch.autograd.grad(self._loop.scale(loss), parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        return {"loss": task.item(), "loss_with_cost": loss.item()}

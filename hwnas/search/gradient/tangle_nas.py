@@ -106,13 +106,7 @@ class TangleNas(GradientStrategy):
         is_settled = epoch >= (1.0 - self.settled_share) * self.options.epochs
 
         def begin_step(batch: Batch) -> Callable[[Batch], Metrics]:
-            metrics = self.architecture_step(batch.progress)
-            if not all(map(math.isfinite, metrics.values())):
-                raise DivergenceError(
-                    f"{self.name} diverged in epoch {epoch + 1} at an architecture step: "
-                    f"{metrics}; lower the learning rate of {self.options.learning_rate:g}"
-                )
-            found.append(metrics)
+            found.append(self._checked(self.architecture_step(batch.progress), epoch))
             if is_settled:
                 path = self.space.architecture(self.derive())
                 return partial(self._weight_step, lambda images: self.supernet(images, path))
@@ -198,6 +192,14 @@ class TangleNas(GradientStrategy):
             ) from error
 
     # Private -----------------------------------------------------------------------------------
+
+    def _checked(self, metrics: Metrics, epoch: int) -> Metrics:
+        if not all(map(math.isfinite, metrics.values())):
+            raise DivergenceError(
+                f"{self.name} diverged in epoch {epoch + 1} at an architecture step: {metrics}; "
+                f"lower the learning rate of {self.options.learning_rate:g}"
+            )
+        return metrics
 
     def _weight_step(self, network: Callable[[Tensor], Tensor], batch: Batch) -> Metrics:
         """Gradients of the weights; those that the network does not use have None."""

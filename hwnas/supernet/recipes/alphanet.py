@@ -27,7 +27,8 @@ class AlphaNet(Sandwich):
 
     name = "alphanet"
     defaults = replace(
-        TrainingOptions(), weight_decay=1e-5, gradient_clip=math.inf, gradient_clip_value=1.0
+        TrainingOptions(),
+        learning_rate=0.1, weight_decay=1e-5, gradient_clip=math.inf, gradient_clip_value=1.0
     )
 
     def objective(

@@ -39,7 +39,8 @@ class AttentiveNasBestUp(BigNas):
 
     name = "attentive-nas-best-up"
     defaults = replace(
-        TrainingOptions(), weight_decay=1e-5, gradient_clip=math.inf, gradient_clip_value=1.0
+        TrainingOptions(),
+        learning_rate=0.1, weight_decay=1e-5, gradient_clip=math.inf, gradient_clip_value=1.0
     )
     preference: ClassVar[float] = 1.0
     """The candidate with the smallest product of this and its loss is trained."""
