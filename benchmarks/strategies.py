@@ -29,6 +29,7 @@ import torch
 from report_format import emit, machine, result
 
 from hwnas.costs import CompiledCosts, CostTable
+from hwnas.datasets.dataset import Dataset, load_dataset
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.graph import shape_of
 from hwnas.lowering.torch_module import TorchModule
@@ -39,12 +40,11 @@ from hwnas.search import STRATEGIES, Budget, Budgets, Evaluation, FeasibleFirst,
 from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.registry import load_gradient_strategy
 from hwnas.spaces import get_space
-from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.finetuning import train_alone
-from hwnas.supernet.recipes import load_recipe
-from hwnas.supernet.training import train_supernet
-from hwnas.supernet.training_options import TrainingOptions
 from hwnas.targets import get_target
+from hwnas.training.finetuning import train_alone
+from hwnas.training.options import TrainingOptions
+from hwnas.training.recipes import load_recipe
+from hwnas.training.supernet_training import train_supernet
 
 SHARES = (0.25, 0.5, 0.75)
 GRADIENT = ("single-path", "proxyless", "proxyless-rl")

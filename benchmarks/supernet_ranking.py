@@ -32,15 +32,15 @@ from report_format import emit, machine, result
 from scipy.stats import kendalltau
 
 from hwnas.costs import count_costs
+from hwnas.datasets.augmentation import Augmentation
+from hwnas.datasets.dataset import Dataset, load_dataset
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.spaces import SearchSpace, get_space
-from hwnas.supernet.augmentation import Augmentation
-from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.finetuning import train_alone
-from hwnas.supernet.recipes import available_recipes, load_recipe
-from hwnas.supernet.training import train_supernet
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.finetuning import train_alone
+from hwnas.training.options import TrainingOptions
+from hwnas.training.recipes import available_recipes, load_recipe
+from hwnas.training.supernet_training import train_supernet
 
 RESOLUTION = 16
 HARD = Augmentation(shift=0.2, rotation=40.0, scale=0.35, shear=0.35)

@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from hwnas.costs import count_costs
 from hwnas.costs.differentiable import DifferentiableCosts
+from hwnas.datasets.dataset import load_dataset
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.search import Budgets
 from hwnas.search.gradient.hardware_loss import make_hardware_loss
@@ -38,13 +39,12 @@ from hwnas.search.gradient.strategy import GradientProblem
 from hwnas.spaces import Architecture, ChoiceBlock, Decision, SearchSpace, get_space
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
 from hwnas.supernet.activation_memory import peak_step_bytes
-from hwnas.supernet.datasets import load_dataset
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.path_gradients import path_gradients, set_gradients
-from hwnas.supernet.recipe import Batch
 from hwnas.supernet.supernet import Supernet
-from hwnas.supernet.training_loop import make_optimiser
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.loop import make_optimiser
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import path_gradients, set_gradients
+from hwnas.training.recipe import Batch
 
 BATCH = 32
 CANDIDATES = (3, 7, 15)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from hwnas.datasets.dataset import Dataset
 from hwnas.errors import DataError
 from hwnas.estimators.estimator import Errors
 from hwnas.estimators.evaluated import Evaluated, Values
 from hwnas.spaces import Architecture, Population
 from hwnas.supernet.calibration import Statistics
-from hwnas.supernet.datasets import Dataset
 from hwnas.supernet.supernet import Supernet
 from hwnas.supernet.threads import side_by_side
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from hwnas.datasets.dataset import Dataset, load_dataset
 from hwnas.estimators import Errors, Estimator, load_estimator
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.pipeline.requests import SearchRequest
@@ -14,11 +15,10 @@ from hwnas.progress import Progress
 from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import Provenance
 from hwnas.spaces import Architecture, Population, SearchSpace
-from hwnas.supernet.checkpoint import load_supernet
-from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.recipes import load_recipe
 from hwnas.supernet.supernet import Supernet
 from hwnas.supernet.threads import side_by_side
+from hwnas.training.checkpoint import load_supernet
+from hwnas.training.recipes import load_recipe
 
 __all__ = ["TrainedEstimator", "make_estimator", "supernet_estimator"]
 

@@ -9,6 +9,8 @@ import torch
 
 from hwnas.backends import MeasuringBackend, get_backend
 from hwnas.costs import CostTable
+from hwnas.datasets.dataset import Dataset, load_dataset
+from hwnas.datasets.image_size import fit_dataset
 from hwnas.errors import ExportError
 from hwnas.export import ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
@@ -22,11 +24,9 @@ from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import ChosenRecord, CostFigure, TargetRecord
 from hwnas.search.run_tables import FrontMember
 from hwnas.spaces import SearchSpace, get_space
-from hwnas.supernet.checkpoint import load_supernet
-from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.finetuning import FINETUNING, finetune
-from hwnas.supernet.image_size import fit_dataset
 from hwnas.targets import get_target
+from hwnas.training.checkpoint import load_supernet
+from hwnas.training.finetuning import FINETUNING, finetune
 
 __all__ = ["export_run"]
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from hwnas.costs import CompiledCosts
+from hwnas.datasets.dataset import load_dataset
 from hwnas.pipeline.estimating import TrainedEstimator, supernet_estimator
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.pipeline.training import logged_epochs, training_options
@@ -11,7 +12,6 @@ from hwnas.search import Budgets
 from hwnas.search.gradient.gradient_search import GradientResult, gradient_search
 from hwnas.search.gradient.registry import load_gradient_strategy
 from hwnas.search.run_directory import RunDirectory
-from hwnas.supernet.datasets import load_dataset
 
 __all__ = ["search_by_gradient"]
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwnas.datasets.augmentation import augmentation_for
+from hwnas.datasets.dataset import Dataset, load_dataset
 from hwnas.errors import DataError, RunError, SpaceError
 from hwnas.pipeline.requests import TrainRequest
 from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import RunDirectory
 from hwnas.spaces import SearchSpace, get_space
-from hwnas.supernet.augmentation import augmentation_for
-from hwnas.supernet.checkpoint import load_checkpoint
-from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.metrics_log import MetricsLog
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipes import load_recipe
-from hwnas.supernet.training import TrainedSupernet, train_supernet
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.checkpoint import load_checkpoint
+from hwnas.training.metrics_log import MetricsLog
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipes import load_recipe
+from hwnas.training.supernet_training import TrainedSupernet, train_supernet
 
 __all__ = [
     "check_device",

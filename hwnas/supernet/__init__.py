@@ -1,6 +1,6 @@
-"""Weight sharing: data sets, the elastic network, its training and recalibration.
+"""Weight sharing: supernets by what they share, their variants for search, recalibration.
 
-Import from the submodules; those that need torch import it.
+Import from the submodules; they need torch.
 """
 
 __all__: list[str] = []

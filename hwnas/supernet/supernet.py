@@ -14,13 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hwnas.datasets.image_size import fit_images
 from hwnas.errors import SpaceError
 from hwnas.graph import Graph, Shape, shape_of
 from hwnas.lowering.torch_module import Normalise, TorchPlan
 from hwnas.lowering.torch_operators import Normalisation
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.supernet.calibration import CALIBRATION_BATCH, Statistics, average_statistics
-from hwnas.supernet.image_size import fit_images
 
 __all__ = ["EVALUATION_BATCH", "Choice", "Supernet", "View", "initial_weight", "sub_slices"]
 

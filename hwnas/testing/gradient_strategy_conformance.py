@@ -27,9 +27,9 @@ from hwnas.search import Budget, Budgets
 from hwnas.search.gradient.gradient_search import GradientResult, gradient_search
 from hwnas.search.gradient.strategy import GradientStrategy
 from hwnas.spaces import SearchSpace
-from hwnas.supernet.checkpoint import load_supernet
-from hwnas.supernet.path_gradients import Metrics
 from hwnas.testing.recipe_conformance import small_digits
+from hwnas.training.checkpoint import load_supernet
+from hwnas.training.path_gradients import Metrics
 
 __all__ = ["GradientStrategyConformance"]
 

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 import torch
 
+from hwnas.datasets.dataset import Dataset, load_dataset
 from hwnas.errors import RunError
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.spaces import ChoiceBlock, Decision, Presence, SearchSpace
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.supernet.checkpoint import load_supernet
-from hwnas.supernet.datasets import Dataset, load_dataset
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Recipe
-from hwnas.supernet.training import TrainedSupernet, train_supernet
+from hwnas.training.checkpoint import load_supernet
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Recipe
+from hwnas.training.supernet_training import TrainedSupernet, train_supernet
 
 __all__ = ["RecipeConformance", "small_digits", "small_space"]
 

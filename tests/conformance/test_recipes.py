@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hwnas.errors import PluginError
-from hwnas.supernet.recipes import RECIPES, load_recipe
 from hwnas.testing.recipe_conformance import RecipeConformance
+from hwnas.training.recipes import RECIPES, load_recipe
 
 
 @pytest.fixture(autouse=True)

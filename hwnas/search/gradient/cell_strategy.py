@@ -19,9 +19,9 @@ from hwnas.search.gradient.cell_distribution import CellDistribution
 from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
 from hwnas.supernet.cell_supernet import MixedCells
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.training_loop import DivergenceError, TrainingLoop, make_optimiser
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.loop import DivergenceError, TrainingLoop, make_optimiser
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics
 
 __all__ = ["CELL_TRAINING", "CellStrategy"]
 

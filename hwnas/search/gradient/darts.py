@@ -30,9 +30,9 @@ from torch import Tensor
 
 from hwnas.search.gradient.cell_strategy import CellStrategy
 from hwnas.search.gradient.unrolled import unrolled_gradient
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
-from hwnas.supernet.training_options import learning_rate_at
+from hwnas.training.options import learning_rate_at
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["Darts", "SecondOrderDarts"]
 

@@ -39,10 +39,10 @@ from hwnas.errors import RunError
 from hwnas.search.gradient.cell_distribution import pair_probabilities
 from hwnas.search.gradient.darts import Darts
 from hwnas.search.gradient.strategy import GradientProblem
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
 from hwnas.supernet.supernet import EVALUATION_BATCH
-from hwnas.supernet.training_options import learning_rate_at
+from hwnas.training.options import learning_rate_at
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["DartsPt"]
 

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from hwnas.search.gradient.cell_strategy import CellStrategy
 from hwnas.search.gradient.strategy import GradientProblem
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["DropNas"]
 

@@ -44,10 +44,10 @@ from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
 from hwnas.spaces.space import Option
 from hwnas.supernet.cell_supernet import Edge, MixedCells
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
-from hwnas.supernet.training_loop import TrainingLoop, make_optimiser
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.loop import TrainingLoop, make_optimiser
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["GoldNas", "relative_costs"]
 

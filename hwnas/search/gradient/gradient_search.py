@@ -18,6 +18,7 @@ import torch
 
 from hwnas.costs.compiled import CompiledCosts
 from hwnas.costs.differentiable import DifferentiableCosts
+from hwnas.datasets.dataset import Dataset
 from hwnas.errors import BudgetError
 from hwnas.search.budgets import Budgets
 from hwnas.search.gradient.budget_repair import shrink_path
@@ -25,13 +26,12 @@ from hwnas.search.gradient.hardware_loss import HardwareLoss, make_hardware_loss
 from hwnas.search.gradient.registry import load_gradient_strategy
 from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
 from hwnas.spaces import Population
-from hwnas.supernet.checkpoint import load_checkpoint, save_checkpoint
-from hwnas.supernet.datasets import Dataset
-from hwnas.supernet.path_gradients import Metrics
 from hwnas.supernet.supernet import Supernet
 from hwnas.supernet.threads import side_by_side
-from hwnas.supernet.training import check_data, training_identity
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.supernet_training import check_data, training_identity
 
 __all__ = ["GradientResult", "gradient_search"]
 

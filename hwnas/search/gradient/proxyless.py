@@ -46,11 +46,11 @@ from hwnas.supernet.gated import (
     check_depth,
     gated_logits,
 )
-from hwnas.supernet.path_gradients import Metrics, path_gradients, set_gradients
-from hwnas.supernet.recipe import Batch
 from hwnas.supernet.separate import SeparateSupernet
-from hwnas.supernet.training_loop import DivergenceError, TrainingLoop, make_optimiser
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.loop import DivergenceError, TrainingLoop, make_optimiser
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics, path_gradients, set_gradients
+from hwnas.training.recipe import Batch
 
 __all__ = ["Proxyless"]
 

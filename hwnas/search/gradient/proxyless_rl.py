@@ -24,7 +24,7 @@ import torch
 from hwnas.errors import RunError
 from hwnas.search.gradient.proxyless import Proxyless
 from hwnas.search.gradient.strategy import GradientProblem
-from hwnas.supernet.path_gradients import Metrics
+from hwnas.training.path_gradients import Metrics
 
 __all__ = ["ProxylessRl"]
 

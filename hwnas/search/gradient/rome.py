@@ -39,8 +39,8 @@ from hwnas.search.gradient.cell_strategy import CELL_TRAINING, CellStrategy
 from hwnas.search.gradient.relaxed_draws import gumbel_top_hot
 from hwnas.search.gradient.strategy import GradientProblem
 from hwnas.supernet.cell_supernet import Edge
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["Rome"]
 

@@ -39,11 +39,11 @@ from torch.nn import functional
 from hwnas.errors import RunError
 from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
 from hwnas.supernet.superkernel import SuperkernelNetwork
-from hwnas.supernet.training_loop import TrainingLoop, make_optimiser
-from hwnas.supernet.training_options import TrainingOptions, learning_rate_at
+from hwnas.training.loop import TrainingLoop, make_optimiser
+from hwnas.training.options import TrainingOptions, learning_rate_at
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["SinglePath"]
 

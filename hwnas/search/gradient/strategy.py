@@ -16,13 +16,13 @@ import torch
 
 from hwnas.costs.compiled import CompiledCosts
 from hwnas.costs.differentiable import DifferentiableCosts
+from hwnas.datasets.dataset import Dataset
 from hwnas.search.budgets import Budgets
 from hwnas.search.gradient.hardware_loss import HardwareLoss
 from hwnas.spaces import SearchSpace
-from hwnas.supernet.datasets import Dataset
-from hwnas.supernet.path_gradients import Metrics
 from hwnas.supernet.supernet import Supernet
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics
 
 __all__ = ["GradientProblem", "GradientStrategy"]
 

@@ -37,10 +37,10 @@ from hwnas.search.gradient.relaxed_draws import DRAWS
 from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.entangled import EntangledNetwork
-from hwnas.supernet.path_gradients import Metrics
-from hwnas.supernet.recipe import Batch
-from hwnas.supernet.training_loop import DivergenceError, TrainingLoop, make_optimiser
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.loop import DivergenceError, TrainingLoop, make_optimiser
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import Metrics
+from hwnas.training.recipe import Batch
 
 __all__ = ["TangleNas"]
 

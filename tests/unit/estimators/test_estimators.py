@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from hwnas.datasets.dataset import load_dataset
 from hwnas.errors import DataError, PluginError
 from hwnas.estimators import ESTIMATORS, available_estimators, load_estimator
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.estimators.synthetic import SyntheticEstimator
 from hwnas.spaces import get_space
-from hwnas.supernet.datasets import load_dataset
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.testing.estimator_conformance import EstimatorConformance
 

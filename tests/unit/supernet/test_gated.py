@@ -18,8 +18,8 @@ from hwnas.supernet.gated import (
     gated_logits,
     mixture,
 )
-from hwnas.supernet.path_gradients import path_gradients
 from hwnas.supernet.separate import SeparateSupernet
+from hwnas.training.path_gradients import path_gradients
 
 OPERATORS = tuple((kernel, expand) for expand in (3, 6, 2, 4, 5) for kernel in (3, 5, 7))
 

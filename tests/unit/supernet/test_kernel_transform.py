@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from hwnas.spaces import get_space
-from hwnas.supernet.checkpoint import load_supernet, save_checkpoint
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.kernel_transform import KernelTransformSupernet
+from hwnas.training.checkpoint import load_supernet, save_checkpoint
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hwnas.errors import RunError, SpaceError
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.spaces import Architecture, get_space
-from hwnas.supernet.checkpoint import load_supernet, save_checkpoint
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.separate import SeparateSupernet
 from hwnas.supernet.split import Part, SplitSupernet
+from hwnas.training.checkpoint import load_supernet, save_checkpoint
 
 KERNEL = "block.1.kernel"
 THIRDS = ({"depth": (0,)}, {"depth": (1,), KERNEL: (0,)}, {"depth": (1,), KERNEL: (1, 2)})

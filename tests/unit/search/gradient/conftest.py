@@ -8,13 +8,13 @@ import torch
 
 from hwnas.costs.counted import count_costs
 from hwnas.costs.differentiable import DifferentiableCosts
+from hwnas.datasets.dataset import load_dataset
 from hwnas.search.budgets import Budget, Budgets
 from hwnas.search.gradient.hardware_loss import make_hardware_loss
 from hwnas.search.gradient.strategy import GradientProblem
 from hwnas.spaces.cell_operations import AVERAGE_POOL_3X3, SEPARABLE_3X3, SKIP_CONNECT
 from hwnas.spaces.cells import CellLayout, CellSpace, cell_blocks, cell_sequence
-from hwnas.supernet.datasets import load_dataset
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.registry import load_gradient_strategy
 from hwnas.spaces import get_space
 from hwnas.supernet.cell_supernet import Edge
-from hwnas.supernet.checkpoint import load_checkpoint, save_checkpoint
-from hwnas.supernet.recipe import Batch
-from hwnas.supernet.training_loop import DivergenceError
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
+from hwnas.training.loop import DivergenceError
+from hwnas.training.options import TrainingOptions
+from hwnas.training.recipe import Batch
 
 STRATEGIES = [Darts, SecondOrderDarts, DartsPt, DropNas]
 

@@ -11,7 +11,7 @@ from hwnas.search.gradient.gold_nas import PUBLISHED_STEPS, GoldNas, relative_co
 from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.spaces.cell_operations import SEPARABLE_3X3, SKIP_CONNECT
 from hwnas.spaces.cells import CellLayout, CellSpace, cell_blocks, cell_sequence
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from hwnas.costs import count_costs
+from hwnas.datasets.dataset import load_dataset
 from hwnas.errors import BudgetError, DataError, PluginError, RunError, SpaceError
 from hwnas.search.budgets import Budget, Budgets
 from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.strategy import GradientStrategy
 from hwnas.spaces import ChoiceBlock, Decision, SearchSpace
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.supernet.datasets import load_dataset
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
 
 
 @pytest.fixture(scope="module")

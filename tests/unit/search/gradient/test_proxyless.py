@@ -8,6 +8,7 @@ import torch
 
 from hwnas.costs.counted import count_costs
 from hwnas.costs.differentiable import DifferentiableCosts
+from hwnas.datasets.dataset import load_dataset
 from hwnas.errors import RunError, SpaceError
 from hwnas.search.budgets import Budget, Budgets
 from hwnas.search.gradient.gradient_search import gradient_search
@@ -18,10 +19,9 @@ from hwnas.search.gradient.strategy import GradientProblem
 from hwnas.spaces import ChoiceBlock, Decision, Presence, SearchSpace, get_space
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
 from hwnas.supernet.activation_memory import peak_step_bytes
-from hwnas.supernet.datasets import load_dataset
 from hwnas.supernet.gated import binary_gates
-from hwnas.supernet.path_gradients import path_gradients
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
+from hwnas.training.path_gradients import path_gradients
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=16, augmentation=None)
 

@@ -7,6 +7,7 @@ import torch
 
 from hwnas.costs.counted import count_costs
 from hwnas.costs.differentiable import DifferentiableCosts
+from hwnas.datasets.dataset import load_dataset
 from hwnas.errors import RunError
 from hwnas.search.budgets import Budget, Budgets
 from hwnas.search.gradient.gradient_search import gradient_search
@@ -15,8 +16,7 @@ from hwnas.search.gradient.proxyless_rl import ProxylessRl
 from hwnas.search.gradient.strategy import GradientProblem
 from hwnas.spaces import ChoiceBlock, Decision, SearchSpace
 from hwnas.spaces.inverted_residual import classifier, conv_unit, network_input
-from hwnas.supernet.datasets import load_dataset
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=16, augmentation=None)
 

@@ -11,7 +11,7 @@ from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.rome import Rome
 from hwnas.spaces.cells import CellLayout, CellSpace, cell_blocks
 from hwnas.supernet.cell_supernet import Edge
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
 
 
 class FewDraws(Rome):

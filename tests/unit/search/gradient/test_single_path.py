@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from hwnas.costs import count_costs
+from hwnas.datasets.dataset import load_dataset
 from hwnas.errors import RunError, SpaceError
 from hwnas.search.budgets import Budget, Budgets
 from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.single_path import SinglePath
 from hwnas.spaces import ChoiceBlock, Decision, Presence, SearchSpace
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.supernet.checkpoint import load_supernet
-from hwnas.supernet.datasets import load_dataset
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.checkpoint import load_supernet
+from hwnas.training.options import TrainingOptions
 
 OPTIONS = TrainingOptions(epochs=4, batch_size=16, augmentation=None)
 

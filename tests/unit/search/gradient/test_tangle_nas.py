@@ -11,7 +11,7 @@ from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.tangle_nas import TangleNas
 from hwnas.spaces import ChoiceBlock, Decision, Presence, SearchSpace
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.supernet.training_options import TrainingOptions
+from hwnas.training.options import TrainingOptions
 
 OPTIONS = TrainingOptions(epochs=2, batch_size=16, augmentation=None)
 
