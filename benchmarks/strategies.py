@@ -29,9 +29,8 @@ import torch
 from report_format import emit, machine, result
 
 from hwnas.costs import CompiledCosts, CostTable
-from hwnas.datasets.dataset import Dataset, load_dataset
+from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.estimators.supernet_estimator import SupernetEstimator
-from hwnas.graph import shape_of
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import choose
 from hwnas.pipeline.profiling import costs_of
@@ -75,9 +74,7 @@ class Settings:
 
     def data(self) -> Dataset:
         """Digits at the side that the space takes."""
-        space = get_space(self.space)
-        side = shape_of(space.network(space.smallest()).inputs[0])[-1]
-        return load_dataset("digits", resolution=side)
+        return load_dataset_for(get_space(self.space), "digits")
 
     def options(self, defaults: TrainingOptions) -> TrainingOptions:
         """The method's own options."""

@@ -22,8 +22,10 @@ from hwnas.datasets.image_readers import (
     read_npz,
 )
 from hwnas.errors import DataError, HwnasError
+from hwnas.graph import shape_of
+from hwnas.spaces import SearchSpace
 
-__all__ = ["AUGMENTATIONS", "Dataset", "load_dataset", "split_dataset"]
+__all__ = ["AUGMENTATIONS", "Dataset", "load_dataset", "load_dataset_for", "split_dataset"]
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -170,6 +172,20 @@ def load_dataset(spec: str, *, resolution: int = 32) -> Dataset:
         f"unknown data set {spec!r}; available: digits, npz:FILE, cifar10:DIR, cifar100:DIR, "
         "folder:DIR, package.module:callable"
     )
+
+
+def load_dataset_for(space: SearchSpace, spec: str) -> Dataset:
+    """Load a data set at the image side that the largest network of a space takes.
+
+    Args:
+        space: The space.
+        spec: As `load_dataset` takes it.
+
+    Raises:
+        DataError: As `load_dataset`; whether the images fit is not checked here.
+    """
+    network = space.network(space.largest())
+    return load_dataset(spec, resolution=shape_of(network.inputs[0])[-1])
 
 
 def split_dataset(labelled: Labelled, name: str) -> Dataset:

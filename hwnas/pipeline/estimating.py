@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hwnas.datasets.dataset import Dataset, load_dataset
+from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.estimators import Errors, Estimator, load_estimator
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.pipeline.requests import SearchRequest
@@ -61,7 +61,7 @@ def make_estimator(
         make: Callable[[SearchSpace], Estimator] = load_estimator(request.estimator)
         estimator = make(space)
         return TrainedEstimator(estimator, estimator.error, "modelled")
-    dataset = load_dataset(request.data)
+    dataset = load_dataset_for(space, request.data)
     if request.supernet is not None:
         take_supernet(request.supernet, space, run)
         supernet = load_supernet(run.supernet_path, space).to(request.device)

@@ -9,7 +9,7 @@ import torch
 
 from hwnas.backends import MeasuringBackend, get_backend
 from hwnas.costs import CostTable
-from hwnas.datasets.dataset import Dataset, load_dataset
+from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.datasets.image_size import fit_dataset
 from hwnas.errors import ExportError
 from hwnas.export import ExportRequest, export_model
@@ -94,7 +94,7 @@ def export_run(
             f"{run.record.arguments['estimator']!r}; search with --estimator supernet"
         )
     supernet = load_supernet(run.supernet_path, space)
-    dataset = load_dataset(run.record.arguments["data"])
+    dataset = load_dataset_for(space, run.record.arguments["data"])
     dataset = fit_dataset(dataset, supernet.image_side(architecture))
     statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
     weights = supernet.weights(architecture, statistics)

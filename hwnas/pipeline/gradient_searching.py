@@ -3,7 +3,7 @@
 import numpy as np
 
 from hwnas.costs import CompiledCosts
-from hwnas.datasets.dataset import load_dataset
+from hwnas.datasets.dataset import load_dataset_for
 from hwnas.pipeline.estimating import TrainedEstimator, supernet_estimator
 from hwnas.pipeline.requests import SearchRequest
 from hwnas.pipeline.training import logged_epochs, training_options
@@ -31,7 +31,7 @@ def search_by_gradient(
     Returns:
         What it found, and an estimator on its supernet.
     """
-    dataset = load_dataset(request.data)
+    dataset = load_dataset_for(costs.space, request.data)
     strategy = load_gradient_strategy(request.strategy)
     options = training_options(strategy.defaults, request.training, dataset)
     what = f"searching by {request.strategy}"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hwnas.datasets.augmentation import augmentation_for
-from hwnas.datasets.dataset import Dataset, load_dataset
+from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.errors import DataError, RunError, SpaceError
 from hwnas.pipeline.requests import TrainRequest
 from hwnas.progress import Progress, silent
@@ -56,7 +56,7 @@ def train(
     """
     check_device(request.device)
     space = get_space(request.space)
-    dataset = load_dataset(request.data)
+    dataset = load_dataset_for(space, request.data)
     options = training_options(load_recipe(request.recipe).defaults, request.training, dataset)
     run = RunDirectory.create(
         out, request.arguments(), target=None, seed=request.seed, resume=resume

@@ -372,5 +372,6 @@ def _presence_masks(
 def _refused(space: SearchSpace, column: int, what: str) -> SpaceError:
     return SpaceError(
         f"single-path on {space.name}: decision {space.decisions[column].name!r} {what}; "
-        "one superkernel holds only options that are parts of one another; use proxyless or nsga2"
+        "one superkernel holds only options that are parts of one another; fix the decision, or "
+        "use nsga2"
     )

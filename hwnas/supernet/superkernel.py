@@ -288,7 +288,7 @@ class SuperkernelNetwork(nn.Module):
         if tuple(parameter.shape) != tuple(wanted):
             raise SpaceError(
                 f"single-path on {self.space.name}: weight {stored!r} is {tuple(wanted)} in the "
-                f"largest network and {tuple(parameter.shape)} in another; use proxyless or nsga2"
+                f"largest network and {tuple(parameter.shape)} in another; use nsga2"
             )
         return parameter
 

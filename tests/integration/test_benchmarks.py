@@ -20,6 +20,14 @@ PROMISED = {
         "latency_fraction_of_largest",
         "predicted_over_measured",
     },
+    "strategies": {"budget_kept_share", "error_single_path_50", "error_proxyless_50"},
+    "supernet_ranking": {"noise_ceiling_tau", "tau_sandwich", "tau_parameter_count"},
+    "training_step": {
+        "single_path_step_ratio",
+        "sandwich_step_ratio",
+        "superkernel_step_ratio",
+        "proxyless_two_path_memory_ratio",
+    },
 }
 TIMEOUT_S = 300
 

@@ -19,7 +19,7 @@ import torch
 from hwnas.costs.compiled import CompiledCosts
 from hwnas.costs.differentiable import DifferentiableCosts
 from hwnas.datasets.dataset import Dataset
-from hwnas.errors import BudgetError
+from hwnas.errors import BudgetError, RunError
 from hwnas.search.budgets import Budgets
 from hwnas.search.gradient.budget_repair import shrink_path
 from hwnas.search.gradient.hardware_loss import HardwareLoss, make_hardware_loss
@@ -133,7 +133,9 @@ def gradient_search(
             method.restore(found.part("strategy"))
             loss.restore(found.part("hardware_loss"))
             found.load_into(supernet=method.supernet, generator=generator, rng=rng)
-            rows, derived = found.rows, [list(row) for row in found.parts["derived"]]
+            rows, derived = found.rows, found.part("derived").get("rows", [])
+            if len(derived) != len(rows):
+                raise RunError(f"checkpoint {checkpoint} is damaged; delete it to start anew")
         while _goes_on(costs, budgets, derived, options.epochs):
             metrics = method.epoch(len(rows))
             row = method.derive()
@@ -151,7 +153,7 @@ def gradient_search(
                     rows,
                     strategy=method.state(),
                     hardware_loss=loss.state(),
-                    derived=derived,
+                    derived={"rows": derived},
                     generator=generator,
                     rng=rng,
                 )
