@@ -3,11 +3,10 @@
 `ESTIMATORS` names where each class is; nothing heavy is imported before `load_estimator`.
 """
 
-from importlib import import_module
+from typing import Any
 
-from hwnas.errors import PluginError
 from hwnas.estimators.estimator import Errors, Estimator
-from hwnas.plugins import load_plugin, plugins
+from hwnas.plugins import available_classes, load_class
 
 __all__ = ["ESTIMATORS", "Errors", "Estimator", "available_estimators", "load_estimator"]
 
@@ -22,7 +21,7 @@ ESTIMATORS: dict[str, tuple[str, str]] = {
 
 def available_estimators() -> tuple[str, ...]:
     """Names of all estimators, those of plug-ins included, sorted."""
-    return tuple(sorted({*ESTIMATORS, *plugins(ENTRY_POINTS)}))
+    return available_classes(ESTIMATORS, ENTRY_POINTS)
 
 
 def load_estimator(name: str) -> type[Estimator]:
@@ -31,14 +30,5 @@ def load_estimator(name: str) -> type[Estimator]:
     Raises:
         PluginError: There is no such estimator, or a plug-in's cannot be loaded.
     """
-    if name in ESTIMATORS:
-        module, attribute = ESTIMATORS[name]
-        found = getattr(import_module(module), attribute)
-    elif name in plugins(ENTRY_POINTS):
-        found = load_plugin(ENTRY_POINTS, name)
-    else:
-        known = ", ".join(available_estimators())
-        raise PluginError(f"unknown estimator {name!r}; available: {known}")
-    if not isinstance(found, type):
-        raise PluginError(f"estimator {name!r} is a {type(found).__name__}, not a class")
+    found: type[Any] = load_class("estimator", ESTIMATORS, ENTRY_POINTS, name)
     return found

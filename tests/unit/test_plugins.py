@@ -1,10 +1,11 @@
+from collections import Counter, OrderedDict
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from hwnas import plugins as module
 from hwnas.errors import PluginError
-from hwnas.plugins import load_plugin, plugins
+from hwnas.plugins import available_classes, load_class, load_plugin, plugins
 
 GROUP = "hwnas.spaces"
 
@@ -54,3 +55,28 @@ def test_a_group_without_plug_ins_is_empty(installed):
     installed()
 
     assert plugins(GROUP) == {}
+
+
+OWN = {"ordered": ("collections", "OrderedDict")}
+
+
+def test_a_class_is_ours_or_a_plug_ins(installed):
+    installed(("counted", "collections:Counter"), ("ordered", "collections:Counter"))
+
+    assert available_classes(OWN, GROUP) == ("counted", "ordered")
+    assert load_class("mapping", OWN, GROUP, "ordered") is OrderedDict
+    assert load_class("mapping", OWN, GROUP, "counted") is Counter
+
+
+def test_an_unknown_class_is_answered_with_those_there_are(installed):
+    installed(("counted", "collections:Counter"))
+
+    with pytest.raises(PluginError, match="unknown mapping 'm'; available: counted, ordered"):
+        load_class("mapping", OWN, GROUP, "m")
+
+
+def test_a_plug_in_that_is_no_class_is_refused(installed):
+    installed(("f", "math:sin"))
+
+    with pytest.raises(PluginError, match="mapping 'f' is a builtin_function_or_method"):
+        load_class("mapping", OWN, GROUP, "f")

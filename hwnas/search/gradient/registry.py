@@ -3,11 +3,10 @@
 Plug-ins add theirs through the entry point group `hwnas.gradient_strategies`.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hwnas.errors import PluginError
-from hwnas.plugins import load_plugin, plugins
+from hwnas.plugins import available_classes, load_class
 
 if TYPE_CHECKING:
     from hwnas.search.gradient.strategy import GradientStrategy
@@ -39,7 +38,7 @@ GRADIENT_STRATEGIES: dict[str, tuple[str, str]] = {
 
 def available_gradient_strategies() -> tuple[str, ...]:
     """Names of all of them, those of plug-ins included, sorted."""
-    return tuple(sorted({*GRADIENT_STRATEGIES, *plugins(ENTRY_POINTS)}))
+    return available_classes(GRADIENT_STRATEGIES, ENTRY_POINTS)
 
 
 def load_gradient_strategy(name: str) -> "type[GradientStrategy]":
@@ -50,14 +49,7 @@ def load_gradient_strategy(name: str) -> "type[GradientStrategy]":
     """
     from hwnas.search.gradient.strategy import GradientStrategy
 
-    if name in GRADIENT_STRATEGIES:
-        module, attribute = GRADIENT_STRATEGIES[name]
-        found = getattr(import_module(module), attribute)
-    elif name in plugins(ENTRY_POINTS):
-        found = load_plugin(ENTRY_POINTS, name)
-    else:
-        known = ", ".join(available_gradient_strategies())
-        raise PluginError(f"unknown gradient-based strategy {name!r}; available: {known}")
-    if not (isinstance(found, type) and issubclass(found, GradientStrategy)):
+    found = load_class("gradient-based strategy", GRADIENT_STRATEGIES, ENTRY_POINTS, name)
+    if not issubclass(found, GradientStrategy):
         raise PluginError(f"strategy {name!r} is {found!r}, not a subclass of GradientStrategy")
     return found

@@ -3,10 +3,8 @@
 Plug-ins add theirs through the entry point group `hwnas.recipes`.
 """
 
-from importlib import import_module
-
 from hwnas.errors import PluginError
-from hwnas.plugins import load_plugin, plugins
+from hwnas.plugins import available_classes, load_class
 from hwnas.training.recipe import Recipe
 
 __all__ = ["RECIPES", "available_recipes", "load_recipe"]
@@ -35,7 +33,7 @@ RECIPES: dict[str, tuple[str, str]] = {
 
 def available_recipes() -> tuple[str, ...]:
     """Names of all recipes, those of plug-ins included, sorted."""
-    return tuple(sorted({*RECIPES, *plugins(ENTRY_POINTS)}))
+    return available_classes(RECIPES, ENTRY_POINTS)
 
 
 def load_recipe(name: str) -> type[Recipe]:
@@ -44,14 +42,7 @@ def load_recipe(name: str) -> type[Recipe]:
     Raises:
         PluginError: There is no such recipe, or a plug-in's cannot be loaded.
     """
-    if name in RECIPES:
-        module, attribute = RECIPES[name]
-        found = getattr(import_module(module), attribute)
-    elif name in plugins(ENTRY_POINTS):
-        found = load_plugin(ENTRY_POINTS, name)
-    else:
-        known = ", ".join(available_recipes())
-        raise PluginError(f"unknown recipe {name!r}; available: {known}")
-    if not (isinstance(found, type) and issubclass(found, Recipe)):
+    found = load_class("recipe", RECIPES, ENTRY_POINTS, name)
+    if not issubclass(found, Recipe):
         raise PluginError(f"recipe {name!r} is {found!r}, not a subclass of Recipe")
     return found
