@@ -9,7 +9,8 @@ each architecture under recalibrated batch norm, with ties in the order of cross
 
 Kendall's tau-b with the truth, mean over the seeds of the supernet; the interval is the 95 % range
 of 1,000 bootstrap samples of architectures. The noise ceiling is the mean tau between two seeds of
-training alone: differences that are smaller than what it lacks to 1 are no evidence.
+training alone, and from one seed to the mean of the others. Parameters and MACs, more taken to be
+better, and random numbers stand beside the recipes.
 
     python benchmarks/supernet_ranking.py [--json] [--quick] [--seeds 3] [--recipes a,b]
 """
@@ -218,14 +219,17 @@ def compare(rows: np.ndarray, alone: np.ndarray, ranked: dict[str, np.ndarray]) 
     truth = alone.mean(axis=0)
     pairs = [tau(a, b) for a, b in combinations(alone, 2)]
     ceiling = float(np.mean(pairs))
-    params = count_costs(bed()[0], ("params",)).cost(rows)[:, 0].astype(np.float64)
+    rest = [tau(one, np.delete(alone, seed, 0).mean(0)) for seed, one in enumerate(alone)]
+    params, macs = count_costs(bed()[0], ("params", "macs")).cost(rows).astype(np.float64).T
     random = np.random.default_rng(0).random((3, len(rows)))
     results = [
         result("noise_ceiling_tau", ceiling, "1", better="higher"),
+        result("noise_ceiling_tau_to_the_others", float(np.mean(rest)), "1", better="higher"),
         result("error_alone_best", float(truth.min()), "1", better="lower"),
         result("error_alone_worst", float(truth.max()), "1", better="lower"),
     ]
-    everything = {**ranked, "parameter_count": -params[None], "random": random}
+    everything = {**ranked, "parameter_count": -params[None], "macs": -macs[None]}
+    everything["random"] = random
     taus = {}
     for name, scores in everything.items():
         key = name.replace("-", "_")
