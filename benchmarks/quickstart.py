@@ -50,7 +50,7 @@ def measure(folder: Path, quick: bool, seed: int) -> list[dict[str, Any]]:
     table, run = folder / "costs.sqlite", folder / "run"
     shared = ["--space", SPACE, "--target", "cpu", "--table", str(table), "--seed", str(seed)]
     budget = ["--latency", SHARE, "--data", "digits", "-o", str(run)]
-    shared += ["--limit", "6s" if quick else "45s"]
+    shared += ["--limit", "15s" if quick else "45s"]
     if not quick:
         budget += ["--evaluations", "240"]
     if quick:

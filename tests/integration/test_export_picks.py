@@ -23,7 +23,7 @@ def short_search(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         limits=(Limit("latency_s", 0.9, is_share=True),),
         evaluations=10,
         population=5,
-        epochs=1,
+        training={"epochs": 1},
     )
     with CostTable(folder / "costs.sqlite") as table:
         search(request, folder / "run", table, protocol=Protocol(limit_s=5.0, instances=1))

@@ -7,7 +7,7 @@ import torch
 
 from hwnas.costs import count_costs
 from hwnas.datasets.dataset import load_dataset
-from hwnas.errors import BudgetError, DataError, PluginError, RunError, SpaceError
+from hwnas.errors import BudgetError, DataError, PluginError, RunError
 from hwnas.search.budgets import Budget, Budgets
 from hwnas.search.gradient.gradient_search import gradient_search
 from hwnas.search.gradient.strategy import GradientStrategy
@@ -182,9 +182,18 @@ def test_a_budget_that_no_architecture_meets_is_named(costs, digits):
         _search(costs, digits, _strategy((0, 0)), _budget(costs, (0, 0), 0.5), epochs=1)
 
 
-def test_without_a_budget_there_must_be_a_latency(costs, digits):
-    with pytest.raises(SpaceError, match="latency_s"):
-        _search(costs, digits, _strategy((0, 0)), Budgets(), epochs=1)
+def test_without_a_budget_the_first_additive_metric_is_the_cost(costs, digits):
+    strategy = _strategy((0, 0))
+    seen = []
+
+    class Watched(strategy):
+        def epoch(self, epoch):
+            seen.append(self.problem.expected.metrics)
+            return super().epoch(epoch)
+
+    _search(costs, digits, Watched, Budgets(), epochs=1)
+
+    assert seen == [("macs",)]
 
 
 def test_unknown_strategies_and_images_that_do_not_fit_are_refused(costs, digits):
