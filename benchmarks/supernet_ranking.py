@@ -4,8 +4,9 @@
 else at its smallest. Digits alone are too easy to tell them apart, so all images are moved, turned
 and scaled far more than usual, in training and in testing. The truth is the error of each
 architecture trained alone, mean of three seeds, kept in a cache file. A recipe gets the same
-number of passes of images through sub-nets as any other; its supernet is asked for the error of
-each architecture under recalibrated batch norm, with ties in the order of cross-entropy.
+number of passes of images through sub-nets as any other (`ofa` and `deps` fewer, for they begin
+with one network a step); its supernet is asked for the error of each architecture under
+recalibrated batch norm, with ties in the order of cross-entropy.
 
 Kendall's tau-b with the truth, mean over the seeds of the supernet; the interval is the 95 % range
 of 1,000 bootstrap samples of architectures. The noise ceiling is the mean tau between two seeds of
