@@ -19,6 +19,7 @@ from hwnas.supernet.supernet import Supernet
 from hwnas.supernet.threads import side_by_side
 from hwnas.training.checkpoint import load_supernet
 from hwnas.training.recipes import load_recipe
+from hwnas.training.supernet_training import check_data
 
 __all__ = ["TrainedEstimator", "make_estimator", "supernet_estimator"]
 
@@ -63,6 +64,7 @@ def make_estimator(
         return TrainedEstimator(estimator, estimator.error, "modelled")
     dataset = load_dataset_for(space, request.data)
     if request.supernet is not None:
+        check_data(space, dataset)
         take_supernet(request.supernet, space, run)
         supernet = load_supernet(run.supernet_path, space).to(request.device)
         return supernet_estimator(supernet, dataset)

@@ -156,6 +156,8 @@ def training_options(
 def take_supernet(source: Path, space: SearchSpace, run: RunDirectory) -> None:
     """Copy the trained supernet of another run, so that the run stands on its own.
 
+    A resumed run keeps its copy, whatever became of the other run.
+
     Args:
         source: Run directory of `hwnas train` or of another search.
         space: The space that is to be searched.
@@ -164,6 +166,8 @@ def take_supernet(source: Path, space: SearchSpace, run: RunDirectory) -> None:
     Raises:
         RunError: There is no trained supernet, or it is of another space.
     """
+    if run.has(run.supernet_path.name):
+        return
     trained = RunDirectory.open(source)
     if not trained.has(trained.supernet_path.name):
         raise RunError(f"{source} has no trained supernet: train one with `hwnas train`")

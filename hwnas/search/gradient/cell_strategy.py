@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwnas.errors import RunError
 from hwnas.search.gradient.cell_distribution import CellDistribution
-from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
+from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy, reading_state
 from hwnas.supernet.cell_supernet import MixedCells
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.training.loop import DivergenceError, TrainingLoop, make_optimiser
@@ -159,11 +158,7 @@ class CellStrategy(GradientStrategy):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
-        try:
+        with reading_state(self.name):
             self.distribution.restore(state["architecture"])
             self._architecture_optimiser.load_state_dict(state["architecture_optimiser"])
             self._optimiser.load_state_dict(state["optimiser"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(
-                f"state of {self.name} is damaged: {error}; delete the checkpoint to start anew"
-            ) from error

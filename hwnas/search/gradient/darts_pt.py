@@ -35,10 +35,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwnas.errors import RunError
 from hwnas.search.gradient.cell_distribution import pair_probabilities
 from hwnas.search.gradient.darts import Darts
-from hwnas.search.gradient.strategy import GradientProblem
+from hwnas.search.gradient.strategy import GradientProblem, reading_state
 from hwnas.supernet.supernet import EVALUATION_BATCH
 from hwnas.training.options import learning_rate_at
 from hwnas.training.path_gradients import Metrics
@@ -293,15 +292,11 @@ class DartsPt(Darts):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
         super().restore(state)
-        try:
+        with reading_state(self.name):
             self._decided.copy_(state["decided"])
             self._scores.copy_(state["scores"])
             self._is_there.copy_(state["is_there"])
             self._evaluations = int(state["evaluations"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"state of {self.name} is damaged: {error}; delete the checkpoint to start anew"
-            ) from error
 
     # Private -----------------------------------------------------------------------------------
 

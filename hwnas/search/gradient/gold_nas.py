@@ -38,9 +38,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from hwnas.costs.compiled import CompiledCosts
-from hwnas.errors import RunError, SpaceError
+from hwnas.errors import SpaceError
 from hwnas.search.gradient.cell_strategy import CELL_TRAINING
-from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
+from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy, reading_state
 from hwnas.spaces.space import Option
 from hwnas.supernet.cell_supernet import Edge, MixedCells
 from hwnas.supernet.elastic import ElasticSupernet
@@ -239,7 +239,7 @@ class GoldNas(GradientStrategy):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
-        try:
+        with reading_state(self.name):
             for own, name in ((self.parameters, "architecture"), (self.alive, "alive")):
                 if own.shape != state[name].shape:
                     raise ValueError(f"{name} of shape {tuple(state[name].shape)}")
@@ -253,10 +253,6 @@ class GoldNas(GradientStrategy):
             self._parameter_optimiser.load_state_dict(state["architecture_optimiser"])
             self._optimiser.load_state_dict(state["optimiser"])
             self._loop.scaler.load_state_dict(state["scaler"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(
-                f"state of {self.name} is damaged: {error}; delete the checkpoint to start anew"
-            ) from error
 
     # Private -----------------------------------------------------------------------------------
 

@@ -35,9 +35,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwnas.errors import RunError, SpaceError
+from hwnas.errors import SpaceError
 from hwnas.search.gradient.path_distribution import Pair, PathDistribution, group_decisions
-from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
+from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy, reading_state
 from hwnas.spaces import SearchSpace
 from hwnas.supernet.gated import (
     BlockGates,
@@ -243,14 +243,10 @@ class Proxyless(GradientStrategy):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
-        try:
+        with reading_state(self.name):
             self.paths.restore(state["architecture"])
             self._architecture_optimiser.load_state_dict(state["architecture_optimiser"])
             self._optimiser.load_state_dict(state["optimiser"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(
-                f"state of {self.name} is damaged: {error}; delete the checkpoint to start anew"
-            ) from error
 
     # Private -----------------------------------------------------------------------------------
 

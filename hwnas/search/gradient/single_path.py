@@ -36,8 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwnas.errors import RunError
-from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
+from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy, reading_state
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.superkernel import SuperkernelNetwork
 from hwnas.training.loop import TrainingLoop, make_optimiser
@@ -162,7 +161,7 @@ class SinglePath(GradientStrategy):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
-        try:
+        with reading_state(self.name):
             thresholds = state["thresholds"]
             if thresholds.shape != self.network.thresholds.shape:
                 raise ValueError(f"{tuple(thresholds.shape)} thresholds")
@@ -170,10 +169,6 @@ class SinglePath(GradientStrategy):
                 self.network.thresholds.copy_(thresholds)
             self._optimiser.load_state_dict(state["optimiser"])
             self._loop.scaler.load_state_dict(state["scaler"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(
-                f"state of {self.name} is damaged: {error}; delete the checkpoint to start anew"
-            ) from error
 
     # Private -----------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ any moment it names one architecture, the derived one. `gradient_search` owns th
 checkpoints, the weight of the cost, and that the architecture handed over meets the budgets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ import torch
 from hwnas.costs.compiled import CompiledCosts
 from hwnas.costs.differentiable import DifferentiableCosts
 from hwnas.datasets.dataset import Dataset
+from hwnas.errors import HwnasError, RunError
 from hwnas.search.budgets import Budgets
 from hwnas.search.gradient.hardware_loss import HardwareLoss
 from hwnas.spaces import SearchSpace
@@ -24,7 +26,7 @@ from hwnas.supernet.supernet import Supernet
 from hwnas.training.options import TrainingOptions
 from hwnas.training.path_gradients import Metrics
 
-__all__ = ["GradientProblem", "GradientStrategy"]
+__all__ = ["GradientProblem", "GradientStrategy", "reading_state"]
 
 Row = npt.NDArray[np.uint8]
 
@@ -134,3 +136,23 @@ class GradientStrategy:
             RunError: The state is of another form.
         """
         raise NotImplementedError
+
+
+@contextmanager
+def reading_state(name: str) -> Iterator[None]:
+    """Turns what a malformed state raises into one error that says what to do.
+
+    Args:
+        name: The strategy's.
+
+    Raises:
+        RunError: Something inside could not be read.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, HwnasError):
+            raise
+        raise RunError(
+            f"state of {name} is damaged: {error}; delete the checkpoint to start anew"
+        ) from error

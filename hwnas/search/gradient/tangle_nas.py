@@ -32,9 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwnas.errors import RunError
 from hwnas.search.gradient.relaxed_draws import DRAWS
-from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy
+from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy, reading_state
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.entangled import EntangledNetwork
 from hwnas.training.loop import DivergenceError, TrainingLoop, make_optimiser
@@ -177,7 +176,7 @@ class TangleNas(GradientStrategy):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
-        try:
+        with reading_state(self.name):
             with torch.no_grad():
                 for parameter, found in zip(self.parameters, state["architecture"], strict=True):
                     if parameter.shape != found.shape:
@@ -186,10 +185,6 @@ class TangleNas(GradientStrategy):
             self._architecture_optimiser.load_state_dict(state["architecture_optimiser"])
             self._optimiser.load_state_dict(state["optimiser"])
             self._loop.scaler.load_state_dict(state["scaler"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(
-                f"state of {self.name} is damaged: {error}; delete the checkpoint to start anew"
-            ) from error
 
     # Private -----------------------------------------------------------------------------------
 

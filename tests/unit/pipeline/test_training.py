@@ -64,6 +64,15 @@ def test_a_supernet_of_another_space_is_refused(trained, table, tmp_path):
         search(request, tmp_path / "run", table)
 
 
+def test_images_that_do_not_fit_a_taken_supernet_are_refused(trained, table, tmp_path):
+    images = np.zeros((60, 3, 16, 16), np.float32)
+    np.savez(tmp_path / "colour.npz", x=images, y=np.arange(60) % 6)
+    request = request_with(0.5, supernet=trained.path, data=f"npz:{tmp_path / 'colour.npz'}")
+
+    with pytest.raises(DataError):
+        search(request, tmp_path / "run", table)
+
+
 class KilledError(Exception):
     pass
 

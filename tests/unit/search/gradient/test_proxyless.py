@@ -26,14 +26,6 @@ from hwnas.training.path_gradients import path_gradients
 OPTIONS = TrainingOptions(epochs=3, batch_size=16, augmentation=None)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def digits():
     full = load_dataset("digits", resolution=16)

@@ -23,14 +23,6 @@ class _NoWarmup(SinglePath):
     warmup_share = 0.0
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def digits():
     full = load_dataset("digits", resolution=8)
