@@ -69,7 +69,7 @@ def test_images_that_do_not_fit_a_taken_supernet_are_refused(trained, table, tmp
     np.savez(tmp_path / "colour.npz", x=images, y=np.arange(60) % 6)
     request = request_with(0.5, supernet=trained.path, data=f"npz:{tmp_path / 'colour.npz'}")
 
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"has images of \(3, 16, 16\)"):
         search(request, tmp_path / "run", table)
 
 
