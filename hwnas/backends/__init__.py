@@ -3,20 +3,36 @@
 from hwnas.backends.backend import (
     Availability,
     Backend,
+    BlockBackend,
     BlockExecutable,
     Executable,
+    KernelBackend,
+    KernelBench,
+    KernelFacts,
+    LoweredGraphs,
     MeasuringBackend,
+    ModelBackend,
     ModellingBackend,
+    TuningBudget,
+    TuningReport,
 )
 from hwnas.backends.registry import available_backends, get_backend
 
 __all__ = [
     "Availability",
     "Backend",
+    "BlockBackend",
     "BlockExecutable",
     "Executable",
+    "KernelBackend",
+    "KernelBench",
+    "KernelFacts",
+    "LoweredGraphs",
     "MeasuringBackend",
+    "ModelBackend",
     "ModellingBackend",
+    "TuningBudget",
+    "TuningReport",
     "available_backends",
     "get_backend",
 ]

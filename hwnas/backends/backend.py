@@ -6,21 +6,35 @@ be timed. It does not decide how often or in which order to time: that is the me
 simulator) implement `ModellingBackend` instead and give costs directly.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import onnx
 
 from hwnas.graph import Graph
 from hwnas.lowering import Weights
+from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 
 __all__ = [
     "Availability",
     "Backend",
+    "BlockBackend",
     "BlockExecutable",
     "Executable",
+    "KernelBackend",
+    "KernelBench",
+    "KernelFacts",
+    "LoweredGraphs",
     "MeasuringBackend",
+    "ModelBackend",
     "ModellingBackend",
+    "TuningBudget",
+    "TuningReport",
 ]
 
 
@@ -72,14 +86,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class MeasuringBackend(Backend, Protocol):
-    """Hardware that is here and can be timed."""
-
-    def clock_ns(self, target: Target) -> int:
-        """The clock of a latency on this target, in ns.
-
-        Thread CPU time where one thread does the work, because it does not count the time in which
-        other processes had the core; wall time otherwise.
-        """
+    """Hardware that can be timed, here or at the other end of a wire."""
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> Executable:
         """Compile a whole network; inputs are bound to random values.
@@ -87,6 +94,39 @@ class MeasuringBackend(Backend, Protocol):
         Raises:
             LoweringError: The runtime refuses the graph.
         """
+
+    def sample(
+        self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
+    ) -> npt.NDArray[np.float64]:
+        """One sample of each executable, run in order, `(members, 2)` in s.
+
+        The first column is by the clock that counts on this target: thread CPU time where one
+        thread does the work, because it does not count the time in which other processes had the
+        core; wall time otherwise. The second is wall time. A sample is the median of the passes.
+
+        Args:
+            chain: Executables of this backend.
+            target: The device.
+            warmup: Untimed passes before.
+            passes: Timed passes.
+        """
+
+
+@runtime_checkable
+class ModelBackend(Protocol):
+    """A backend that also takes finished model files."""
+
+    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> Executable:
+        """Compile an ONNX model or file; a free batch size is set to 1.
+
+        Raises:
+            LoweringError: The runtime refuses the model, or an input has no fixed shape.
+        """
+
+
+@runtime_checkable
+class BlockBackend(MeasuringBackend, Protocol):
+    """A runtime whose compiled networks can be cut at the borders of blocks."""
 
     def compile_blocks(
         self, graph: Graph, weights: Weights, blocks: Collection[str], target: Target
@@ -102,6 +142,151 @@ class MeasuringBackend(Backend, Protocol):
             weights: A value for every weight.
             blocks: Names of the wanted blocks.
             target: The device.
+        """
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """A kernel as a compiler makes it.
+
+    Args:
+        key: 32 hexadecimal digits over what it computes, without weights and names.
+        signature: One readable line.
+        macs: Multiply-accumulates.
+        activation_bytes: Inputs that are not weights, and results.
+        weight_bytes: Weights.
+    """
+
+    key: str
+    signature: str
+    macs: int
+    activation_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class LoweredGraphs:
+    """Kernels of some graphs.
+
+    Args:
+        calls: Per graph the keys of its kernels in the order in which it calls them.
+        kernels: What each key stands for.
+    """
+
+    calls: Mapping[str, tuple[str, ...]]
+    kernels: Mapping[str, KernelFacts]
+
+
+@dataclass(frozen=True)
+class TuningBudget:
+    """How much tuning may take; what is reached first ends it.
+
+    Args:
+        limit_s: Wall time; None is no limit.
+        trials: Measured candidates; None is a number that suffices for most kernels, for each.
+    """
+
+    limit_s: float | None = None
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
+class TuningReport:
+    """What tuning did.
+
+    Args:
+        tuned: Kernels that have a record now and had none.
+        reused: Kernels that had one.
+        trials: Candidates measured.
+        seconds: Wall time.
+        left: Keys that have none.
+    """
+
+    tuned: int
+    reused: int
+    trials: int
+    seconds: float
+    left: tuple[str, ...]
+
+
+class KernelBench(Protocol):
+    """Some networks and kernels, ready to be timed again and again."""
+
+    def round(
+        self, needy: Collection[str], *, warmup: int, passes: int
+    ) -> Iterator[tuple[Sequence[str], npt.NDArray[np.float64]]]:
+        """Samples `(n, 2)` as of `MeasuringBackend.sample`, with what each is of.
+
+        Args:
+            needy: Names of networks and keys of kernels that need samples most; a round may take
+                samples of others too, and need not take one of each.
+            warmup: Untimed passes.
+            passes: Timed passes behind one sample.
+        """
+
+    def close(self) -> None:
+        """Let go of what was compiled."""
+
+
+@runtime_checkable
+class KernelBackend(MeasuringBackend, Protocol):
+    """A compiler that fuses networks into kernels of its own, tunes them, and times each."""
+
+    def with_tuning(self, folder: Path) -> "KernelBackend":
+        """The same backend with tuning records in a folder, which is made when first written."""
+
+    def lower(
+        self,
+        graphs: Mapping[str, tuple[Graph, Weights]],
+        target: Target,
+        *,
+        pieces: bool = False,
+        progress: Progress = silent,
+    ) -> LoweredGraphs:
+        """Kernels of graphs, by any name.
+
+        Args:
+            graphs: Networks, or pieces of networks.
+            target: The device.
+            pieces: Whether they are pieces: what a compiler only adds to bring inputs and results
+                into the layout of its own then does not count.
+            progress: Called with a line of text and the share done.
+
+        Raises:
+            LoweringError: The compiler does not take an operator.
+        """
+
+    def tune(
+        self,
+        keys: Collection[str],
+        target: Target,
+        budget: TuningBudget,
+        *,
+        seed: int,
+        progress: Progress = silent,
+    ) -> TuningReport:
+        """Tune kernels that were lowered before; those with a record are left as they are."""
+
+    def open_bench(
+        self,
+        networks: Mapping[str, tuple[Graph, Weights]],
+        kernels: Collection[str],
+        target: Target,
+        rng: np.random.Generator,
+        *,
+        progress: Progress = silent,
+    ) -> KernelBench:
+        """Make tuned networks and kernels ready to be timed.
+
+        Args:
+            networks: To be timed as a whole, by name; together they hold all of the kernels.
+            kernels: Keys to be timed one by one.
+            target: The device.
+            rng: Draws the order.
+            progress: Called while networks are compiled.
+
+        Raises:
+            MeasurementError: A kernel has no tuning record.
         """
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -10,12 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import OrtMemType
 
-from hwnas.backends.backend import Availability, BlockExecutable
+from hwnas.backends.backend import Availability, BlockExecutable, Executable
 from hwnas.backends.onnxruntime_blocks import block_order, cut_blocks, is_branching, name_by_block
+from hwnas.backends.stopwatch import time_chain
 from hwnas.errors import LoweringError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights, to_onnx
@@ -121,9 +123,13 @@ class OnnxRuntimeCpuBackend:
         """Name and version of ONNX Runtime."""
         return f"onnxruntime {version('onnxruntime')}"
 
-    def clock_ns(self, target: Target) -> int:
-        """Thread CPU time for one thread, wall time for more."""
-        return time.thread_time_ns() if target.runtime.threads == 1 else time.perf_counter_ns()
+    def sample(
+        self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
+    ) -> npt.NDArray[np.float64]:
+        """Thread CPU time for one thread, wall time for more; and wall time."""
+        alone = target.runtime.threads == 1
+        clock = time.thread_time_ns if alone else time.perf_counter_ns
+        return time_chain(chain, clock, warmup=warmup, passes=passes)
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> OrtExecutable:
         """A session at the highest optimisation level, input filled with standard normal noise."""

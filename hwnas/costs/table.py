@@ -183,6 +183,10 @@ class CostTable:
         """Close the file."""
         self._connection.close()
 
+    def tuning_folder(self, fingerprint: str) -> Path:
+        """Where tuning records of a target lie: beside the table, made by who writes them."""
+        return self.path.with_suffix(".tuning") / fingerprint
+
     # Writing -----------------------------------------------------------------------------------
 
     def put_target(self, fingerprint: str, name: str, description: str) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.backends import MeasuringBackend, get_backend
+from hwnas.backends import MeasuringBackend
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.lowering import random_weights
-from hwnas.profiling import Estimate, Protocol, measure_networks, space_anchors
+from hwnas.profiling import Estimate, Protocol, backend_for, measure_networks, space_anchors
 from hwnas.progress import Progress, silent
 from hwnas.search import Budgets, Front
 from hwnas.search.run_records import Candidate, CostFigure
@@ -65,7 +65,7 @@ def choose(
         table: With measured networks of the space, to compare at one speed of the machine.
         progress: Called with a line of text and the share done.
     """
-    backend = get_backend(target)
+    backend = backend_for(target, table)
     predicted = [predicted_figures(costs, row) for row in front.population]
     order = _order(front, front.pick(pick))
     if not isinstance(backend, MeasuringBackend):

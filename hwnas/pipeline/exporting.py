@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import torch
 
-from hwnas.backends import MeasuringBackend, get_backend
+from hwnas.backends import MeasuringBackend
 from hwnas.costs import CostTable
 from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.datasets.image_size import fit_dataset
@@ -18,7 +18,7 @@ from hwnas.lowering import random_weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
 from hwnas.pipeline.training import training_options
-from hwnas.profiling import Protocol, measure_networks, source_of, space_anchors
+from hwnas.profiling import Protocol, backend_for, measure_networks, source_of, space_anchors
 from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import ChosenRecord, CostFigure, TargetRecord
@@ -157,7 +157,7 @@ def _measured(
     """The pick with its measured latency, where the run's target is this machine."""
     arguments = run.record.arguments
     target = get_target(arguments["target"]).with_threads(arguments["threads"])
-    backend = get_backend(target)
+    backend = backend_for(target, table)
     measured = {}
     here = target.fingerprint == run.target.fingerprint
     if here and isinstance(backend, MeasuringBackend) and backend.is_available(target).works:

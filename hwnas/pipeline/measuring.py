@@ -5,11 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.backends import get_backend
-from hwnas.backends.onnxruntime_cpu import OnnxRuntimeCpuBackend
+from hwnas.backends import MeasuringBackend, ModelBackend
 from hwnas.costs import CostTable, Source
 from hwnas.errors import LoweringError, TargetError
-from hwnas.profiling import Estimate, Protocol, measure_networks, reference_anchor, source_of
+from hwnas.profiling import (
+    Estimate,
+    Protocol,
+    backend_for,
+    measure_networks,
+    reference_anchor,
+    source_of,
+)
 from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 
@@ -53,8 +59,8 @@ def measure_model(
     size = path.stat().st_size
     if not 0 < size < _LARGEST_MODEL_BYTES:
         raise LoweringError(f"model {path} has {size} bytes; 1 byte to 2 GiB can be measured")
-    backend = get_backend(target)
-    if not isinstance(backend, OnnxRuntimeCpuBackend):
+    backend = backend_for(target, table)
+    if not (isinstance(backend, MeasuringBackend) and isinstance(backend, ModelBackend)):
         raise TargetError(f"target {target.name!r} cannot measure ONNX files; target cpu can")
     available = backend.is_available(target)
     if not available.works:

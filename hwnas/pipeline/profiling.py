@@ -4,10 +4,9 @@ import logging
 
 import numpy as np
 
-from hwnas.backends import get_backend
 from hwnas.costs import CompiledCosts, CostTable, compile_costs
 from hwnas.errors import TableError
-from hwnas.profiling import Protocol, profile_space, source_of
+from hwnas.profiling import Protocol, backend_for, profile_space, source_of
 from hwnas.progress import Progress, silent
 from hwnas.spaces import SearchSpace
 from hwnas.targets import Target
@@ -32,7 +31,7 @@ def costs_of(
         TargetError: The target does not work on this machine.
         TableError: The table cannot be read or written.
     """
-    source = source_of(target, get_backend(target))
+    source = source_of(target, backend_for(target, table))
     try:
         return compile_costs(space, table, source)
     except TableError as error:

@@ -2,13 +2,19 @@
 
 from hwnas.profiling.estimate import Estimate, estimate_median
 from hwnas.profiling.networks import measure_networks, reference_anchor, space_anchors
-from hwnas.profiling.profiler import ProfileSummary, profile_space, source_of
+from hwnas.profiling.profiler import (
+    ProfileSummary,
+    backend_for,
+    profile_space,
+    source_of,
+)
 from hwnas.profiling.protocol import Protocol
 
 __all__ = [
     "Estimate",
     "ProfileSummary",
     "Protocol",
+    "backend_for",
     "estimate_median",
     "measure_networks",
     "profile_space",

@@ -1,11 +1,12 @@
 """A median with its interval, spread and outliers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Estimate", "estimate_median"]
+__all__ = ["Estimate", "estimate_median", "sum_of_estimates"]
 
 _Z_95 = 1.96  # two-sided 95 % of the normal distribution
 _FENCE = 1.5  # Tukey's fence, in spreads beyond the quartiles
@@ -85,4 +86,20 @@ def estimate_median(samples: npt.NDArray[np.float64]) -> Estimate:
     outside = (ordered < lower - _FENCE * spread) | (ordered > upper + _FENCE * spread)
     return Estimate(
         middle, float(ordered[low]), float(ordered[high]), spread, n, int(outside.sum())
+    )
+
+
+def sum_of_estimates(parts: Sequence[Estimate]) -> Estimate:
+    """What parts take together, each as often as it is given.
+
+    Intervals and spreads are added up, as if all parts were off in the same direction. No parts
+    give 0.
+    """
+    return Estimate(
+        sum(part.value for part in parts),
+        sum(part.low for part in parts),
+        sum(part.high for part in parts),
+        sum(part.spread for part in parts),
+        min((part.repeats for part in parts), default=0),
+        sum(part.outliers for part in parts),
     )

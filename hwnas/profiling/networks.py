@@ -12,7 +12,6 @@ from hwnas.profiling.drift import relative_slowness
 from hwnas.profiling.estimate import Estimate, estimate_median
 from hwnas.profiling.protocol import Protocol
 from hwnas.profiling.reference import reference_graph, reference_key
-from hwnas.profiling.stopwatch import Stopwatch
 from hwnas.progress import Progress, silent
 from hwnas.spaces import SearchSpace
 from hwnas.targets import Target
@@ -94,7 +93,6 @@ def measure_networks(
         return {}
     known = dict(anchors or {})
     executables: list[Executable] = [*networks.values(), *known]
-    stopwatch = Stopwatch(backend, target, protocol)
     stream: list[tuple[int, float]] = []
     begin = reviewed = time.monotonic()
     rounds = 0
@@ -104,9 +102,11 @@ def measure_networks(
             if known:
                 turn.append(len(names) + rounds % len(known))
                 rounds += 1
-            stream.extend(
-                (item, float(stopwatch.sample([executables[item]])[0, 0])) for item in turn
-            )
+            for item in turn:
+                sample = backend.sample(
+                    [executables[item]], target, warmup=protocol.warmup, passes=protocol.passes
+                )
+                stream.append((item, float(sample[0, 0])))
         now = time.monotonic()
         timeout = now - begin > protocol.limit_s
         if now - reviewed < _REVIEW_S and not timeout:

@@ -1,60 +1,32 @@
-"""Fill the cost table for a space: every distinct block, measured as it runs inside a network.
+"""Fill the cost table for a space: every distinct block, however its backend gives costs."""
 
-Random networks are put together from compiled blocks and run as chains, in the layouts and with
-the cache contents of a whole network; every block of a chain is timed. The reference kernel, an
-empty kernel and some whole networks are measured in between. Chains that hold the least certain
-blocks are run first, until every interval is small enough.
-"""
-
-import logging
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 
 from hwnas.backends import (
     Backend,
-    BlockExecutable,
-    Executable,
-    MeasuringBackend,
+    BlockBackend,
+    KernelBackend,
     ModellingBackend,
+    TuningBudget,
     get_backend,
 )
-from hwnas.costs import Cost, CostTable, Kernel, Provenance, Source, modelled_energy_j
+from hwnas.costs import Cost, CostTable, Kernel, Provenance, Source
 from hwnas.errors import MeasurementError, TargetError
-from hwnas.graph import Graph, GraphBuilder, count_graph, kernel_key
-from hwnas.lowering import random_weights
+from hwnas.profiling.block_bench import BlockBench
+from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.profiling.estimate import Estimate
+from hwnas.profiling.kernel_profile import KernelProfile
 from hwnas.profiling.protocol import Protocol
-from hwnas.profiling.rapl import RaplCounter, find_rapl
-from hwnas.profiling.recorder import Recorder
-from hwnas.profiling.reference import reference_graph, reference_key
-from hwnas.profiling.stopwatch import Stopwatch
-from hwnas.profiling.units import (
-    Unit,
-    carriers,
-    describe_kernel,
-    has_branches,
-    spread_networks,
-    units_of,
-)
+from hwnas.profiling.units import Unit, describe_kernel, units_of
 from hwnas.progress import Progress, silent
-from hwnas.spaces import Architecture, SearchSpace
+from hwnas.spaces import SearchSpace
 from hwnas.targets import Target
 
-__all__ = ["ProfileSummary", "profile_space", "source_of"]
-
-log = logging.getLogger(__name__)
-
-_REVIEW_S = 2.0  # between two looks at the intervals
-_CANDIDATES = 32  # chains compared before one is run
-_MORE_CARRIERS = 8  # rounds of other networks from which blocks are cut that could not be before
-
-_Pool = dict[str, list[BlockExecutable]]
-"""Compiled instances of each block by key."""
+__all__ = ["ProfileSummary", "backend_for", "profile_space", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -83,16 +55,38 @@ def source_of(target: Target, backend: Backend) -> Source:
     return Source(target.fingerprint, backend.runtime(target))
 
 
+def backend_for(target: Target, table: CostTable | None) -> Backend:
+    """The backend of a target, with the tuning records that lie beside a table.
+
+    Raises:
+        TargetError: No installed backend has the name that the target's file gives.
+    """
+    backend = get_backend(target)
+    if table is not None and isinstance(backend, KernelBackend):
+        return backend.with_tuning(table.tuning_folder(target.fingerprint))
+    return backend
+
+
 def profile_space(
     space: SearchSpace,
     target: Target,
     table: CostTable,
     *,
     protocol: Protocol | None = None,
+    tuning: TuningBudget | None = None,
     rng: np.random.Generator,
     progress: Progress = silent,
 ) -> ProfileSummary:
     """Measure or compute the cost of every distinct block; what the table has is not done again.
+
+    Args:
+        space: The space.
+        target: The device.
+        table: Where rows go; tuning records go beside it.
+        protocol: How to measure.
+        tuning: How much tuning may take, on targets whose kernels are tuned.
+        rng: Draws what is measured with what.
+        progress: Called with a line of text and the share done.
 
     Raises:
         TargetError: The target does not work on this machine.
@@ -100,7 +94,7 @@ def profile_space(
         TableError: The table cannot be written.
     """
     begin = time.monotonic()
-    backend = get_backend(target)
+    backend = backend_for(target, table)
     available = backend.is_available(target)
     if not available.works:
         raise TargetError(
@@ -115,12 +109,18 @@ def profile_space(
         rows, kernels = _modelled(missing, target, backend, source)
         table.put(rows, kernels)
         return ProfileSummary(len(units), len(missing), time.monotonic() - begin, 0.0, 0.0, 0)
-    if not isinstance(backend, MeasuringBackend):
-        raise TargetError(f"backend {backend.name!r} neither measures nor models")
     settings = protocol or Protocol()
-    if missing or not table.networks(space.name):
-        bench = _Bench(space, units, target, backend, source, table, settings, rng)
-        bench.run(missing, progress)
+    wanted = missing or not table.networks(space.name)
+    if isinstance(backend, KernelBackend):
+        if wanted:
+            profile = KernelProfile(space, target, backend, source, table, settings, rng)
+            profile.run(missing, tuning or TuningBudget(), progress)
+    elif isinstance(backend, BlockBackend):
+        if wanted:
+            bench = BlockBench(space, units, target, backend, source, table, settings, rng)
+            bench.run(missing, progress)
+    else:
+        raise TargetError(f"backend {backend.name!r} measures neither blocks nor kernels")
     rows_by_key = table.lookup(source, "latency_s")
     uncut = [key for key in missing if key not in rows_by_key]
     if uncut:
@@ -131,8 +131,8 @@ def profile_space(
             "make the block larger in the space"
         )
     done = [rows_by_key[key] for key in missing]
-    intervals = [(row.high - row.low) / (2.0 * row.value) for row in done]
-    spreads = [row.spread / row.value for row in done]
+    intervals = [(row.high - row.low) / (2.0 * row.value) for row in done if row.value]
+    spreads = [row.spread / row.value for row in done if row.value]
     return ProfileSummary(
         len(units),
         len(missing),
@@ -143,286 +143,15 @@ def profile_space(
     )
 
 
-class _Bench:
-    """One measuring session for one space."""
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        units: dict[str, Unit],
-        target: Target,
-        backend: MeasuringBackend,
-        source: Source,
-        table: CostTable,
-        protocol: Protocol,
-        rng: np.random.Generator,
-    ) -> None:
-        self._space = space
-        self._units = units
-        self._target = target
-        self._backend = backend
-        self._source = source
-        self._table = table
-        self._protocol = protocol
-        self._rng = rng
-        self._stopwatch = Stopwatch(backend, target, protocol)
-        self._generation = 0
-        self._networks = {
-            self._network_key(architecture): architecture
-            for row in spread_networks(space, protocol.networks, np.random.default_rng(0))
-            for architecture in [space.architecture(row)]
-        }
-        fixed = {reference_key(), EMPTY_KEY}
-        self._recorder = Recorder(table, source, {*units, *self._networks, *fixed})
-
-    def run(self, missing: dict[str, Unit], progress: Progress) -> None:
-        """Measure the missing units, batch by batch, and write their rows."""
-        progress("compiling networks", 0.0)
-        networks = {key: self._compile(a) for key, a in self._networks.items()}
-        reference = self._compile_graph(reference_graph())
-        empty = self._compile_graph(_empty_graph())
-        batches = list(self._batches(missing))
-        limit = self._protocol.limit_s / max(1, len(batches))
-        for number, batch in enumerate(batches):
-            self._generation = number
-            progress(f"compiling blocks, batch {number + 1} of {len(batches)}", 0.0)
-            pool = self._compile_pool(batch)
-            wanted = {key for key in missing if key in pool} | set(networks)
-            begin = time.monotonic()
-            reviewed = begin
-            needy = self._needy(wanted)
-            while needy and time.monotonic() - begin < limit:
-                self._round(pool, needy, batch, networks, reference, empty)
-                now = time.monotonic()
-                if now - reviewed > _REVIEW_S:
-                    needy = self._needy(wanted)
-                    reviewed = time.monotonic()
-                    share = max(1.0 - len(needy) / len(wanted), (now - begin) / limit)
-                    text = f"{len(wanted) - len(needy)} of {len(wanted)} settled"
-                    progress(f"measuring, batch {number + 1} of {len(batches)}: {text}", share)
-            self._recorder.flush()
-            self._write(pool, {key for key in missing if key in pool}, networks)
-
-    def _round(
-        self,
-        pool: _Pool,
-        needy: set[str],
-        batch: Sequence[Architecture],
-        networks: dict[str, Executable],
-        reference: Executable,
-        empty: Executable,
-    ) -> None:
-        """One chain with the reference and the empty kernel, and one whole network."""
-        keys = self._chain(pool, needy, batch)
-        instances = [int(self._rng.integers(len(pool[key]))) for key in keys]
-        chain = [pool[key][i] for key, i in zip(keys, instances, strict=True)]
-        items = [f"{key}#{self._generation}.{i}" for key, i in zip(keys, instances, strict=True)]
-        previous: BlockExecutable | None = None
-        for member in chain:
-            member.follow(previous)
-            previous = member
-        # The reference is timed by itself, here as in `measure_networks`: the two must compare.
-        self._recorder.add([reference_key()], self._stopwatch.sample([reference]))
-        self._recorder.add([*items, EMPTY_KEY], self._stopwatch.sample([*chain, empty]))
-        waiting = [key for key in networks if key in needy] or list(networks)
-        key = waiting[int(self._rng.integers(len(waiting)))]
-        self._recorder.add([key], self._stopwatch.sample([networks[key]]))
-
-    def _chain(self, pool: _Pool, needy: set[str], batch: Sequence[Architecture]) -> list[str]:
-        """Keys of a random recombination of the batch's networks that holds many needy units."""
-        rows = np.array([a.indices for a in batch], dtype=np.uint8)
-        parents = rows[self._rng.integers(len(rows), size=(2, _CANDIDATES))]
-        mixed = np.where(self._rng.random(parents[0].shape) < 0.5, parents[0], parents[1])
-        chains = [self._keys_of(row) for row in self._space.canonicalise(mixed)]
-        pooled = [[key for key in chain if key in pool] for chain in chains]
-        return max(pooled, key=lambda chain: sum(key in needy for key in chain))
-
-    def _keys_of(self, row: np.ndarray) -> list[str]:
-        keys = []
-        for block in range(len(self._space.blocks)):
-            choice = tuple(int(row[c]) for c in self._space.columns_of(block))
-            fragment = self._space.fragment(block, choice)
-            if not fragment.is_empty:
-                keys.append(fragment.key)
-        return keys
-
-    def _needy(self, wanted: set[str]) -> set[str]:
-        """Keys that are not yet known surely enough."""
-        found = self._recorder.estimates()
-        settled = {
-            key
-            for key, estimate in found.items()
-            if estimate.repeats >= self._protocol.minimum_repeats
-            and estimate.relative_interval <= self._protocol.interval
-        }
-        return wanted - settled
-
-    def _batches(self, missing: dict[str, Unit]) -> Iterator[list[Architecture]]:
-        """Carrier networks in groups whose blocks fit into the pool."""
-        group: list[Architecture] = []
-        keys: set[str] = set()
-        for architecture in carriers(self._space, missing or self._units, self._rng):
-            own = set(self._keys_of(np.array(architecture.indices)))
-            if group and len(keys | own) > self._protocol.pool:
-                yield group
-                group, keys = [], set()
-            group.append(architecture)
-            keys |= own
-        yield group
-
-    def _compile_pool(self, batch: list[Architecture]) -> _Pool:
-        """Compile every block of the batch several times.
-
-        Where its buffers happen to lie changes the time of a compiled block by a few percent;
-        networks in use are compiled anew each, so the mean over some instances is what counts.
-        In a space with branches the instances come from different networks: what a block does
-        itself depends on what others read there. A block that was fused with a neighbour is
-        looked for in further networks.
-        """
-        pool: _Pool = {}
-        wanted = {key for a in batch for key in self._keys_of(a.row())}
-        units = {key: unit for key, unit in self._units.items() if key in wanted}
-        for turn in range(self._protocol.instances):
-            members = batch
-            if turn and has_branches(self._space):
-                members = carriers(self._space, self._shuffled(units), self._rng)
-            for architecture in members:
-                self._compile_into(pool, architecture, wanted)
-        for _ in range(_MORE_CARRIERS):
-            lost = {key: unit for key, unit in units.items() if key not in pool}
-            if not lost:
-                break
-            for architecture in carriers(self._space, lost, self._rng):
-                self._compile_into(pool, architecture, set(lost))
-        return pool
-
-    def _shuffled(self, units: dict[str, Unit]) -> dict[str, Unit]:
-        """Units in another order, by which carriers put them together in another way."""
-        keys = list(units)
-        return {keys[i]: units[keys[i]] for i in self._rng.permutation(len(keys))}
-
-    def _compile_into(self, pool: _Pool, architecture: Architecture, keys: set[str]) -> None:
-        """Cut those of the given blocks out of a network that the pool has too few of."""
-        wanted = {}
-        for block, declared in enumerate(self._space.blocks):
-            choice = tuple(architecture.indices[c] for c in self._space.columns_of(block))
-            key = self._space.fragment(block, choice).key
-            if key in keys and len(pool.get(key, [])) < self._protocol.instances:
-                wanted[declared.name] = key
-        graph = self._space.network(architecture)
-        weights = random_weights(graph, self._rng)
-        pieces = self._backend.compile_blocks(graph, weights, wanted, self._target)
-        for name, piece in pieces.items():
-            pool.setdefault(wanted[name], []).append(piece)
-
-    def _compile(self, architecture: Architecture) -> Executable:
-        return self._compile_graph(self._space.network(architecture))
-
-    def _compile_graph(self, graph: Graph) -> Executable:
-        weights = random_weights(graph, self._rng)
-        return self._backend.compile(graph, weights, self._target)
-
-    def _network_key(self, architecture: Architecture) -> str:
-        return kernel_key(self._space.network(architecture), context="network")
-
-    def _write(
-        self,
-        pool: _Pool,
-        measured: set[str],
-        networks: dict[str, Executable],
-    ) -> None:
-        """Turn samples into rows: blocks without the cost of a dispatch, networks as they are."""
-        found = self._recorder.estimates()
-        dispatch = found[EMPTY_KEY].value
-        meter = find_rapl() if self._target.energy.source == "rapl" else None
-        idle_w = meter.idle_power_w() if meter is not None else 0.0
-        taken = _now()
-        graphs = {key: self._units[key].fragment.graph for key in measured}
-        graphs |= {key: self._space.network(a) for key, a in self._networks.items()}
-        executables = {key: instances[0] for key, instances in pool.items()} | networks
-        rows, kernels = [], []
-        for key, graph in graphs.items():
-            if key not in found:
-                raise MeasurementError(
-                    f"no time was left to measure all of {self._space.name}: raise --limit"
-                )
-            estimate = found[key] if key in networks else found[key].less(dispatch)
-            rows.append(_row(key, self._source, "latency_s", estimate, "measured", taken))
-            rows.append(self._energy_row(key, graph, executables[key], meter, idle_w, taken))
-            kernels.append(describe_kernel(key, graph))
-        reference = found[reference_key()]
-        rows.append(_row(reference_key(), self._source, "latency_s", reference, "measured", taken))
-        kernels.append(describe_kernel(reference_key(), reference_graph()))
-        self._table.put(rows, kernels)
-        self._table.put_networks(
-            self._space.name, {a.indices: key for key, a in self._networks.items()}
-        )
-        log.info("%s: %d rows from %s", self._space.name, len(rows), self._source.runtime)
-
-    def _energy_row(
-        self,
-        key: str,
-        graph: Graph,
-        executable: Executable,
-        meter: RaplCounter | None,
-        idle_w: float,
-        taken: str,
-    ) -> Cost:
-        if meter is None:
-            value = modelled_energy_j(count_graph(graph), self._target.energy)
-            estimate = Estimate(value, value, value, 0.0, 0, 0)
-            return _row(key, self._source, "energy_j", estimate, "modelled", taken)
-        value = meter.energy_of(executable.run, idle_w)
-        estimate = Estimate(value, value, value, 0.0, 1, 0)
-        return _row(key, self._source, "energy_j", estimate, "measured", taken)
-
-
 def _modelled(
     units: dict[str, Unit], target: Target, backend: ModellingBackend, source: Source
 ) -> tuple[list[Cost], list[Kernel]]:
     rows, kernels = [], []
-    taken = _now()
+    taken = timestamp()
     provenance: Provenance = "simulated" if backend.provenance == "simulated" else "modelled"
     for key, unit in units.items():
         kernels.append(describe_kernel(key, unit.fragment.graph))
         for metric, value in backend.kernel_costs(unit.fragment.graph, target).items():
             estimate = Estimate(value, value, value, 0.0, 0, 0)
-            rows.append(_row(key, source, metric, estimate, provenance, taken))
+            rows.append(cost_row(key, source, metric, estimate, provenance, taken))
     return rows, kernels
-
-
-def _row(
-    key: str,
-    source: Source,
-    metric: str,
-    estimate: Estimate,
-    provenance: Provenance,
-    taken: str,
-) -> Cost:
-    return Cost(
-        key,
-        source.fingerprint,
-        source.runtime,
-        metric,
-        estimate.value,
-        estimate.low,
-        estimate.high,
-        estimate.spread,
-        estimate.repeats,
-        estimate.outliers,
-        provenance,
-        taken,
-    )
-
-
-def _empty_graph() -> Graph:
-    g = GraphBuilder("empty")
-    g.output(g.input("input", (1,)), "output")
-    return g.build()
-
-
-EMPTY_KEY = kernel_key(_empty_graph(), context="dispatch")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

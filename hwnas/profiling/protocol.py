@@ -20,6 +20,7 @@ class Protocol:
         networks: Whole networks measured beside the blocks, for calibration.
         instances: Times that every block is compiled; samples are taken from all in turn.
         pool: Distinct blocks compiled and alive at one time.
+        pool_calls: Kernel calls of the networks that are compiled and alive at one time.
     """
 
     interval: float = 0.01
@@ -31,3 +32,4 @@ class Protocol:
     networks: int = 40
     instances: int = 3
     pool: int = 128
+    pool_calls: int = 4000

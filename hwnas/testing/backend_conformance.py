@@ -13,12 +13,21 @@ fit; a backend whose hardware is not here is only asked to say so.
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from hwnas.backends import Availability, Backend, MeasuringBackend, ModellingBackend, get_backend
+from hwnas.backends import (
+    Availability,
+    Backend,
+    BlockBackend,
+    KernelBackend,
+    ModellingBackend,
+    TuningBudget,
+    get_backend,
+)
 from hwnas.graph import Graph, GraphBuilder
 from hwnas.lowering import random_weights
 from hwnas.quantities import METRIC_DIMENSIONS
@@ -38,7 +47,7 @@ class BackendConformance:
 
         assert isinstance(backend, Backend)
         assert backend.name == target.backend
-        assert isinstance(backend, MeasuringBackend | ModellingBackend)
+        assert isinstance(backend, BlockBackend | KernelBackend | ModellingBackend)
 
     def test_what_does_not_work_has_a_reason_and_a_remedy(self, target: Target) -> None:
         """Asking never raises, however odd the target."""
@@ -93,30 +102,28 @@ class BackendConformance:
 
     def test_a_compiled_network_runs_again_and_again(self, target: Target) -> None:
         """Inputs are bound when it is compiled."""
-        backend, space = _measuring(target), get_space("mbconv-digits")
+        backend, space = _blocks(target), get_space("mbconv-digits")
         graph = space.network(space.smallest())
         executable = backend.compile(graph, _weights(space), target)
 
         for _ in range(3):
             executable.run()
 
-    def test_the_clock_never_goes_back(self, target: Target) -> None:
-        """And moves while a network runs."""
-        backend, space = _measuring(target), get_space("mbconv-digits")
+    def test_a_sample_has_two_positive_times_of_each_member(self, target: Target) -> None:
+        """A network and the network again."""
+        backend, space = _blocks(target), get_space("mbconv-digits")
         graph = space.network(space.smallest())
         executable = backend.compile(graph, _weights(space), target)
 
-        stamps = [backend.clock_ns(target)]
-        for _ in range(20):
-            executable.run()
-            stamps.append(backend.clock_ns(target))
+        sample = backend.sample([executable, executable], target, warmup=1, passes=2)
 
-        assert stamps == sorted(stamps)
-        assert stamps[-1] > stamps[0]
+        assert sample.shape == (2, 2)
+        assert (sample > 0).all()
+        assert backend.sample([], target, warmup=1, passes=2).shape == (0, 2)
 
     def test_blocks_run_alone_in_a_chain_and_alone_again(self, target: Target) -> None:
         """Only wanted blocks are cut out; a chain of the rest of a network runs in order."""
-        backend, space = _measuring(target), get_space("mbconv-digits")
+        backend, space = _blocks(target), get_space("mbconv-digits")
         graph = space.network(space.smallest())
         wanted = [block.name for block in space.blocks]
         blocks = backend.compile_blocks(graph, _weights(space), wanted, target)
@@ -138,6 +145,63 @@ class BackendConformance:
         assert not backend.compile_blocks(graph, _weights(space), [], target)
         assert not backend.compile_blocks(graph, _weights(space), ["no such block"], target)
 
+    def test_equal_work_is_one_kernel_wherever_it_stands(self, target: Target) -> None:
+        """A network's kernels are those of its blocks, apart from changes of layout."""
+        backend, space = _kernels_of(target), get_space("mbconv-digits")
+        rng = np.random.default_rng(0)
+        network = space.network(space.smallest())
+        pieces = {
+            str(i): (fragment.graph, random_weights(fragment.graph, rng))
+            for i, fragment in enumerate(fragments_of(space, space.smallest()))
+            if not fragment.is_empty
+        }
+
+        whole = backend.lower({"network": (network, _weights(space))}, target)
+        parts = backend.lower(pieces, target, pieces=True)
+
+        calls = [key for name in pieces for key in parts.calls[name]]
+        assert calls
+        assert set(calls) <= set(whole.calls["network"])
+        assert len(calls) <= len(whole.calls["network"])
+        assert all(len(key) == 32 for key in parts.kernels)
+        assert sum(parts.kernels[key].macs for key in calls) > 0
+
+    def test_tuned_kernels_and_networks_are_sampled(self, target: Target, tmp_path: Path) -> None:
+        """Records are found again, and what has none is not timed."""
+        backend = _kernels_of(target).with_tuning(tmp_path / "records")
+        models = {"network": (_small_graph(), random_weights(_small_graph(), _rng()))}
+        lowered = backend.lower(models, target)
+        keys = set(lowered.calls["network"])
+
+        report = backend.tune(keys, target, TuningBudget(trials=2 * len(keys)), seed=0)
+        again = backend.tune(keys, target, TuningBudget(trials=2 * len(keys)), seed=0)
+        bench = backend.open_bench(models, keys, target, _rng())
+        found: dict[str, int] = {}
+        for _ in range(4):
+            for names, seconds in bench.round({"network"}, warmup=1, passes=1):
+                assert seconds.shape == (len(names), 2)
+                assert (seconds > 0).all()
+                found |= dict.fromkeys(names, 1)
+        bench.close()
+
+        assert not report.left
+        assert (again.tuned, again.trials) == (0, 0)
+        assert set(found) == keys | {"network"}
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _small_graph() -> Graph:
+    g = GraphBuilder("small")
+    x = g.input("x", (1, 16, 8, 8))
+    with g.scope("body"):
+        y = g.relu(g.conv(x, 32, 1, name="expand", bias=True))
+        y = g.conv(y, 16, 3, name="project", bias=True)
+    g.output(g.add(x, y), "output")
+    return g.build()
+
 
 def _weights(space: SearchSpace) -> dict[str, np.ndarray]:
     return random_weights(space.network(space.smallest()), np.random.default_rng(0))
@@ -153,15 +217,23 @@ def _kernels(space: SearchSpace) -> Iterator[Graph]:
 def _modelling(target: Target) -> ModellingBackend:
     backend = get_backend(target)
     if not isinstance(backend, ModellingBackend):
-        pytest.skip(f"backend {backend.name!r} measures")
+        pytest.skip(f"backend {backend.name!r} measures what runs")
     _skip_if_missing(backend, target)
     return backend
 
 
-def _measuring(target: Target) -> MeasuringBackend:
+def _blocks(target: Target) -> BlockBackend:
     backend = get_backend(target)
-    if not isinstance(backend, MeasuringBackend):
-        pytest.skip(f"backend {backend.name!r} computes its numbers")
+    if not isinstance(backend, BlockBackend):
+        pytest.skip(f"backend {backend.name!r} cuts no networks into blocks")
+    _skip_if_missing(backend, target)
+    return backend
+
+
+def _kernels_of(target: Target) -> KernelBackend:
+    backend = get_backend(target)
+    if not isinstance(backend, KernelBackend):
+        pytest.skip(f"backend {backend.name!r} makes no kernels of its own")
     _skip_if_missing(backend, target)
     return backend
 

@@ -193,3 +193,15 @@ def test_measure_of_something_that_is_no_model_is_one_line(hwnas, tmp_path):
 
     assert code == 1
     assert "ONNX Runtime refuses the model" in err
+
+
+def test_the_seed_reaches_the_search(hwnas, tmp_path):
+    arguments = (*SEARCH, *FAST, "--table", hwnas.table)
+
+    for seed in ("1", "2"):
+        hwnas(*arguments, "--seed", seed, "-o", str(tmp_path / seed))
+
+    runs = [json.loads((tmp_path / seed / "run.json").read_text()) for seed in ("1", "2")]
+    histories = [(tmp_path / seed / "history.parquet").read_bytes() for seed in ("1", "2")]
+    assert [run["seed"] for run in runs] == [1, 2]
+    assert histories[0] != histories[1]

@@ -12,7 +12,7 @@ from hwnas.backends import get_backend
 from hwnas.costs import CostTable, compile_costs
 from hwnas.errors import MeasurementError, TargetError
 from hwnas.profiling import Protocol, profile_space, source_of
-from hwnas.profiling.profiler import EMPTY_KEY
+from hwnas.profiling.block_bench import EMPTY_KEY
 from hwnas.profiling.reference import reference_graph, reference_key
 from hwnas.profiling.units import units_of
 from hwnas.spaces import get_space

@@ -1,0 +1,210 @@
+"""TVM on this machine's processor: tuned kernels, timed inside the networks that call them."""
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from hwnas.backends.backend import Availability, Executable, TuningBudget
+from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes
+from hwnas.errors import MeasurementError
+from hwnas.graph import Graph
+from hwnas.lowering import Weights
+from hwnas.progress import Progress, silent
+from hwnas.targets import Target
+from hwnas.tvm_worker import TvmWorker, find_tvm
+from hwnas.tvm_worker.messages import (
+    Array,
+    BuildNetwork,
+    Built,
+    Release,
+    Results,
+    Run,
+    Time,
+    Timed,
+    TimeKernels,
+)
+
+__all__ = ["TvmCpuBackend", "TvmExecutable"]
+
+_ON_DEMAND_TRIALS = 64  # for each kernel of a network that no profile has seen
+
+
+class TvmExecutable:
+    """A network in the TVM process.
+
+    Args:
+        worker: The process.
+        built: What it said of the network.
+    """
+
+    def __init__(self, worker: TvmWorker, built: Built) -> None:
+        self._worker = worker
+        self.handle = built.handle
+        self.kernels = built.kernels
+
+    def run(self) -> None:
+        """Run once."""
+        self._worker.request(Time((self.handle,), warmup=0, passes=1), Timed)
+
+    def results(self, inputs: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.generic]]:
+        """Outputs for given inputs."""
+        arrays = tuple(Array.of(array) for array in inputs)
+        outputs = self._worker.request(Run(self.handle, arrays), Results).outputs
+        return [output.numpy() for output in outputs]
+
+    def release(self) -> None:
+        """Let the TVM process forget it."""
+        self._worker.request(Release((self.handle,)), Results)
+
+
+class TvmCpuBackend(TvmKernels):
+    """Backend of the target `tvm-cpu`."""
+
+    name = "tvm-cpu"
+
+    def is_available(self, target: Target) -> Availability:
+        """Whether a TVM that works is installed and the machine has the threads."""
+        found = find_tvm()
+        if not found.works:
+            return Availability(False, found.found, found.remedy)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        if target.runtime.threads > cores:
+            return Availability(
+                False,
+                f"{target.runtime.threads} threads asked for, {cores} cores here",
+                "ask for at most as many threads as there are cores",
+            )
+        return Availability(True, f"{found.found}, {cores} cores")
+
+    def compile(self, graph: Graph, weights: Weights, target: Target) -> TvmExecutable:
+        """A network of tuned kernels; those that no profile has seen are tuned now.
+
+        Raises:
+            LoweringError: TVM does not take an operator.
+            MeasurementError: Kernels are left without a tuning record.
+        """
+        return self._compile(model_bytes(graph, weights), graph.name, target)
+
+    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> TvmExecutable:
+        """The same for a finished ONNX model or file; a free batch size is set to 1.
+
+        Raises:
+            LoweringError: It is no model, or TVM does not take it.
+            MeasurementError: Kernels are left without a tuning record.
+        """
+        content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
+        return self._compile(content, model.stem if isinstance(model, Path) else "model", target)
+
+    def _compile(self, model: bytes, name: str, target: Target) -> TvmExecutable:
+        built = self._build(model, target)
+        if built.untuned:
+            budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(built.untuned))
+            self.tune(built.untuned, target, budget, seed=0)
+            built = self._build(model, target)
+        if built.untuned:
+            raise MeasurementError(
+                f"{len(built.untuned)} kernels of {name!r} could not be tuned, and TVM's "
+                "untuned code is no measure of anything: give more time with --tune-budget"
+            )
+        return TvmExecutable(self._worker(target), built)
+
+    def sample(
+        self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
+    ) -> npt.NDArray[np.float64]:
+        """Timed in the TVM process: thread CPU time for one thread, wall time for more."""
+        handles = tuple(member.handle for member in chain if isinstance(member, TvmExecutable))
+        if len(handles) != len(chain):
+            raise MeasurementError("an executable of another backend is in the chain")
+        timed = self._worker(target).request(Time(handles, warmup, passes), Timed)
+        return _by_clock(timed, target)
+
+    def open_bench(
+        self,
+        networks: Mapping[str, tuple[Graph, Weights]],
+        kernels: Collection[str],
+        target: Target,
+        rng: np.random.Generator,
+        *,
+        progress: Progress = silent,
+    ) -> "TvmCpuBench":
+        """Compile the networks; kernels are timed inside them."""
+        compiled = {}
+        for number, (name, (graph, weights)) in enumerate(networks.items()):
+            progress(f"compiling {len(networks)} networks", number / len(networks))
+            compiled[name] = self.compile(graph, weights, target)
+        return TvmCpuBench(self, self._worker(target), compiled, kernels, target, rng)
+
+    def _build(self, model: bytes, target: Target) -> Built:
+        request = BuildNetwork(model, code_target(target), str(self._records()))
+        return self._worker(target).request(request, Built)
+
+
+class TvmCpuBench:
+    """Networks of tuned kernels on this machine.
+
+    Args:
+        backend: Samples whole networks.
+        worker: Where the networks are.
+        networks: By name.
+        kernels: Keys that are timed one by one.
+        target: The device.
+        rng: Draws among networks that are needed alike.
+    """
+
+    def __init__(
+        self,
+        backend: TvmCpuBackend,
+        worker: TvmWorker,
+        networks: Mapping[str, TvmExecutable],
+        kernels: Collection[str],
+        target: Target,
+        rng: np.random.Generator,
+    ) -> None:
+        self._backend = backend
+        self._worker = worker
+        self._networks = networks
+        self._kernels = set(kernels)
+        self._target = target
+        self._rng = rng
+
+    def round(
+        self, needy: Collection[str], *, warmup: int, passes: int
+    ) -> Iterator[tuple[Sequence[str], npt.NDArray[np.float64]]]:
+        """The kernels of the network that holds most needy ones, and a needy network as a whole.
+
+        A kernel that a network calls several times gives the mean of its calls.
+        """
+        wanted = set(needy)
+        names = list(self._networks)
+        order = [names[i] for i in self._rng.permutation(len(names))]
+        name = max(order, key=lambda n: len(wanted.intersection(self._networks[n].kernels)))
+        network = self._networks[name]
+        timed = self._worker.request(TimeKernels(network.handle, warmup, passes), Timed)
+        calls: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
+        for key, seconds in zip(network.kernels, _by_clock(timed, self._target), strict=True):
+            if key in self._kernels:
+                calls[key].append(seconds)
+        if calls:
+            yield list(calls), np.array([np.mean(found, axis=0) for found in calls.values()])
+        name = next((n for n in order if n in wanted), order[0])
+        executable = self._networks[name]
+        yield (
+            [name],
+            self._backend.sample([executable], self._target, warmup=warmup, passes=passes),
+        )
+
+    def close(self) -> None:
+        """Let the TVM process forget the networks."""
+        handles = tuple(network.handle for network in self._networks.values())
+        self._worker.request(Release(handles), Results)
+
+
+def _by_clock(timed: Timed, target: Target) -> npt.NDArray[np.float64]:
+    """`(n, 2)`: the clock that counts, and wall time."""
+    seconds = np.array(timed.seconds, dtype=np.float64).reshape(-1, 2)
+    return seconds if target.runtime.threads == 1 else seconds[:, [1, 1]]

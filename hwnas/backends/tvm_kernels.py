@@ -1,0 +1,120 @@
+"""What all targets that run TVM's kernels share: lowering and tuning in the TVM process."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Self
+
+from hwnas.backends.backend import KernelFacts, LoweredGraphs, TuningBudget, TuningReport
+from hwnas.errors import MeasurementError
+from hwnas.graph import Graph
+from hwnas.lowering import Weights, to_onnx
+from hwnas.lowering.fold_batch_norm import fold_batch_norm
+from hwnas.progress import Progress, silent
+from hwnas.targets import Target
+from hwnas.tvm_worker import TvmWorker, shared_worker, tvm_runtime
+from hwnas.tvm_worker.messages import CodeTarget, KernelRecord, Lower, Lowered, Tune, Tuned
+
+__all__ = ["TvmKernels", "code_target", "model_bytes"]
+
+_TRIALS_PER_KERNEL = 32
+_SLACK_S = 1800.0  # over the limit of tuning before the TVM process counts as stuck
+_ENDLESS_S = 30 * 86400.0
+_AT_ONCE = 32  # models lowered by one request; bounds the memory of a message
+
+
+class TvmKernels:
+    """Lowering and tuning, as `KernelBackend` wants them; the base of backends.
+
+    Args:
+        tuning: Folder of tuning records; without one nothing can be tuned or timed.
+    """
+
+    def __init__(self, tuning: Path | None = None) -> None:
+        self._tuning = tuning
+
+    def runtime(self, target: Target) -> str:  # noqa: ARG002 (the contract gives it)
+        """Name and version of TVM; kernels that it times are tuned."""
+        return tvm_runtime()
+
+    def with_tuning(self, folder: Path) -> Self:
+        """The same with its tuning records in a folder."""
+        return type(self)(folder)
+
+    def lower(
+        self,
+        graphs: Mapping[str, tuple[Graph, Weights]],
+        target: Target,
+        *,
+        pieces: bool = False,
+        progress: Progress = silent,
+    ) -> LoweredGraphs:
+        """Kernels of graphs after batch norm is folded; weights only give shapes."""
+        calls: dict[str, tuple[str, ...]] = {}
+        kernels: dict[str, KernelRecord] = {}
+        names = list(graphs)
+        for start in range(0, len(names), _AT_ONCE):
+            models = {name: model_bytes(*graphs[name]) for name in names[start : start + _AT_ONCE]}
+            progress(f"lowering {len(names)} graphs", start / len(names))
+            lowered = self._worker(target).request(Lower(models, pieces), Lowered)
+            calls |= lowered.calls
+            kernels |= lowered.kernels
+        facts = {
+            key: KernelFacts(k.key, k.signature, k.macs, k.activation_bytes, k.weight_bytes)
+            for key, k in kernels.items()
+        }
+        return LoweredGraphs(calls, facts)
+
+    def tune(
+        self,
+        keys: Collection[str],
+        target: Target,
+        budget: TuningBudget,
+        *,
+        seed: int,
+        progress: Progress = silent,
+    ) -> TuningReport:
+        """Tune kernels that this process has lowered.
+
+        Raises:
+            MeasurementError: There is no folder for records, or TVM died; records so far are kept.
+        """
+        trials = budget.trials
+        if trials is None and budget.limit_s is None:
+            trials = _TRIALS_PER_KERNEL * len(keys)
+        limit = _ENDLESS_S if budget.limit_s is None else budget.limit_s + _SLACK_S
+        request = Tune(
+            tuple(keys),
+            code_target(target),
+            str(self._records()),
+            limit_s=budget.limit_s,
+            trials=trials,
+            seed=seed,
+        )
+        done = self._worker(target).request(request, Tuned, progress=progress, timeout_s=limit)
+        return TuningReport(done.tuned, done.reused, done.trials, done.seconds, done.left)
+
+    def _records(self) -> Path:
+        if self._tuning is None:
+            raise MeasurementError(
+                "TVM's kernels are tuned before they are timed, and no folder for the records was "
+                "named: use a cost table, beside which they lie"
+            )
+        return self._tuning
+
+    def _worker(self, target: Target) -> TvmWorker:
+        return shared_worker(target.runtime.threads)
+
+
+def code_target(target: Target) -> CodeTarget:
+    """What code is made for on a device; this machine's processor where its file says nothing."""
+    processor = target.processor
+    threads = target.runtime.threads
+    if processor is None:
+        return CodeTarget(cores=threads)
+    return CodeTarget(processor.cpu, processor.triple, processor.features, threads)
+
+
+def model_bytes(graph: Graph, weights: Weights) -> bytes:
+    """A network as ONNX, batch norm folded."""
+    content: bytes = to_onnx(*fold_batch_norm(graph, weights)).SerializeToString()
+    return content

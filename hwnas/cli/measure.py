@@ -1,0 +1,70 @@
+"""`hwnas measure`: latency of a whole model."""
+
+from pathlib import Path
+
+import click
+
+from hwnas.cli.command import command
+from hwnas.cli.options import (
+    limit_option,
+    protocol_of,
+    table_option,
+    target_option,
+    threads_option,
+)
+from hwnas.console import Console
+
+__all__ = ["measure"]
+
+
+@command
+@click.argument("model", type=click.Path(path_type=Path))
+@target_option
+@threads_option
+@table_option
+@limit_option
+def measure(
+    console: Console,
+    model: Path,
+    target: str,
+    threads: int | None,
+    table: Path | None,
+    limit: str | None,
+    seed: int,
+) -> None:
+    """Measure a whole ONNX model on a target."""
+    from hwnas.costs import CostTable, default_table_path
+    from hwnas.pipeline.measuring import measure_model
+    from hwnas.quantities import format_metric
+    from hwnas.targets import get_target
+
+    device = get_target(target).with_threads(threads)
+    path = table or default_table_path()
+    opened = CostTable(path, create=False) if path.is_file() else None
+    with console.progress() as progress:
+        found = measure_model(
+            model,
+            device,
+            protocol=protocol_of(limit or "20s"),
+            table=opened,
+            seed=seed,
+            progress=progress,
+        )
+    latency = found.latency
+    low, high, spread = (
+        format_metric(value, "latency_s") for value in (latency.low, latency.high, latency.spread)
+    )
+    console.emit(
+        {
+            "model": str(model),
+            "target": target,
+            "threads": device.runtime.threads,
+            "runtime": found.source.runtime,
+            "fingerprint": found.source.fingerprint,
+            "latency_s": vars(latency),
+            "provenance": "measured",
+        },
+        f"{format_metric(latency.value, 'latency_s')} (95 % interval {low} to {high}, spread "
+        f"{spread}, {latency.repeats} repeats, {latency.outliers} outliers kept), measured on "
+        f"{target} with {found.source.runtime}, {device.runtime.threads} thread(s)",
+    )

@@ -1,0 +1,112 @@
+"""Options that several commands share."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hwnas.backends import TuningBudget
+    from hwnas.profiling import Protocol
+
+_TRIALS = "trials"
+TRACKER_VARIABLE = "HWNAS_TRACKER"
+
+__all__ = [
+    "data_option",
+    "limit_option",
+    "protocol_of",
+    "recipe_option",
+    "resume_option",
+    "run_option",
+    "space_option",
+    "table_option",
+    "target_option",
+    "threads_option",
+    "tracker_option",
+    "tune_budget_option",
+    "tuning_budget_of",
+]
+
+space_option = click.option("--space", required=True, help="Search space, such as mbconv-digits.")
+target_option = click.option(
+    "--target", default="cpu", show_default=True, help="Device: a name or a device.toml."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Threads; the device's own by default."
+)
+table_option = click.option(
+    "--table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Cost table; by default the one in the user's data folder.",
+)
+limit_option = click.option(
+    "--limit", "limit", metavar="TIME", help="Most time for measuring, such as 60s."
+)
+data_option = click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    help="digits, cifar10:DIR, folder:DIR, npz:FILE or package.module:callable.",
+)
+recipe_option = click.option(
+    "--recipe", default="sandwich", show_default=True, help="How the supernet is trained."
+)
+resume_option = click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+run_option = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="RUN"
+)
+tune_budget_option = click.option(
+    "--tune-budget",
+    metavar="BUDGET",
+    help="Most tuning by compilers that tune: a time such as 10min, or trials such as 500trials.",
+)
+
+
+def _use_tracker(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    """Backends look the tracker up in the environment: it is a site's, not a command's."""
+    if value is not None:
+        os.environ[TRACKER_VARIABLE] = value
+
+
+tracker_option = click.option(
+    "--tracker",
+    envvar=TRACKER_VARIABLE,
+    metavar="HOST:PORT",
+    expose_value=False,
+    callback=_use_tracker,
+    help="RPC tracker at which boards register; HWNAS_TRACKER by default.",
+)
+
+
+def protocol_of(limit: str | None) -> "Protocol":
+    """The measuring protocol with the time that `--limit` gives.
+
+    Raises:
+        QuantityError: Not a time.
+    """
+    from hwnas.profiling import Protocol
+    from hwnas.quantities import parse_quantity
+
+    return Protocol() if limit is None else Protocol(limit_s=parse_quantity(limit, "time"))
+
+
+def tuning_budget_of(text: str | None) -> "TuningBudget | None":
+    """What `--tune-budget` gives; None leaves it to the backend.
+
+    Raises:
+        QuantityError: Neither a time nor a number of trials.
+    """
+    from hwnas.backends import TuningBudget
+    from hwnas.errors import QuantityError
+    from hwnas.quantities import parse_quantity
+
+    if text is None:
+        return None
+    number = text.strip().removesuffix(_TRIALS).strip()
+    if text.strip().endswith(_TRIALS):
+        if not number.isascii() or not number.isdigit() or not int(number):
+            raise QuantityError(f"{text!r} is no number of trials; write it like 500trials")
+        return TuningBudget(trials=int(number))
+    return TuningBudget(limit_s=parse_quantity(text, "time"))

@@ -1,0 +1,107 @@
+"""`hwnas search`: budgets in, a run directory with a measured network out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hwnas.cli.command import command
+from hwnas.cli.options import (
+    data_option,
+    limit_option,
+    protocol_of,
+    recipe_option,
+    resume_option,
+    run_option,
+    space_option,
+    table_option,
+    target_option,
+    threads_option,
+)
+from hwnas.cli.training_options import training_options
+from hwnas.console import Console
+
+__all__ = ["search"]
+
+_LARGEST_POPULATION = 10_000_000
+
+
+@command
+@space_option
+@target_option
+@threads_option
+@table_option
+@limit_option
+@click.option("--latency", metavar="BUDGET", help="Such as 2ms, or 50% of the largest network.")
+@click.option("--energy", metavar="BUDGET", help="Such as 5mJ, or 50%.")
+@click.option("--memory", metavar="BUDGET", help="Peak of activations, such as 1MiB, or 50%.")
+@click.option("--strategy", default="nsga2", show_default=True)
+@click.option("--estimator", default="supernet", show_default=True)
+@data_option
+@click.option(
+    "--supernet",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN",
+    help="Run with a trained supernet; by default one is trained.",
+)
+@recipe_option
+@click.option(
+    "--hardware-loss",
+    help="Of gradient-based strategies: log, mul-log, add-linear or lagrangian.",
+)
+@click.option(
+    "--cost-weight", type=click.FloatRange(0.0), help="Of hardware losses with a fixed weight."
+)
+@training_options
+@click.option(
+    "--evaluations",
+    type=click.IntRange(1),
+    default=400,
+    show_default=True,
+    help="Architectures to evaluate.",
+)
+@click.option(
+    "--population",
+    type=click.IntRange(2, _LARGEST_POPULATION),
+    default=40,
+    show_default=True,
+    help="Architectures in a generation.",
+)
+@run_option
+@resume_option
+def search(
+    console: Console,
+    space: str,
+    target: str,
+    threads: int | None,
+    table: Path | None,
+    limit: str | None,
+    latency: str | None,
+    energy: str | None,
+    memory: str | None,
+    output: Path,
+    resume: bool,
+    seed: int,
+    **arguments: Any,
+) -> None:
+    """Search a space for networks that meet the budgets; measure the chosen one again."""
+    from hwnas.costs import CostTable, default_table_path
+    from hwnas.pipeline.requests import Limit, SearchRequest
+    from hwnas.pipeline.searching import search as run_search
+    from hwnas.pipeline.summary import run_summary
+
+    given = {"latency_s": latency, "energy_j": energy, "memory_bytes": memory}
+    limits = tuple(Limit.parse(text, metric) for metric, text in given.items() if text)
+    request = SearchRequest(space, target, threads, limits, seed=seed, **arguments)
+    protocol = protocol_of(limit)
+    with CostTable(table or default_table_path()) as opened, console.progress() as progress:
+        run = run_search(
+            request,
+            output,
+            opened,
+            resume=resume,
+            protocol=protocol,
+            progress=progress,
+            on_start=lambda run: console.log_to(run.log_path),
+        )
+    console.emit(*run_summary(run))

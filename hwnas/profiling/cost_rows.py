@@ -1,0 +1,49 @@
+"""Estimates as rows of the cost table."""
+
+from datetime import UTC, datetime
+
+from hwnas.costs import Cost, Provenance, Source, modelled_energy_j
+from hwnas.graph import GraphCounts
+from hwnas.profiling.estimate import Estimate
+from hwnas.targets import Target
+
+__all__ = ["cost_row", "modelled_energy_row", "timestamp"]
+
+
+def cost_row(
+    key: str,
+    source: Source,
+    metric: str,
+    estimate: Estimate,
+    provenance: Provenance,
+    taken: str,
+) -> Cost:
+    """A row; the arguments are those of `Cost`."""
+    return Cost(
+        key,
+        source.fingerprint,
+        source.runtime,
+        metric,
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        estimate.spread,
+        estimate.repeats,
+        estimate.outliers,
+        provenance,
+        taken,
+    )
+
+
+def modelled_energy_row(
+    key: str, source: Source, counts: GraphCounts, target: Target, taken: str
+) -> Cost:
+    """Energy from operations and bytes by the target's constants."""
+    value = modelled_energy_j(counts, target.energy)
+    estimate = Estimate(value, value, value, 0.0, 0, 0)
+    return cost_row(key, source, "energy_j", estimate, "modelled", taken)
+
+
+def timestamp() -> str:
+    """Now, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,188 @@
+"""The TVM process: reads requests from its standard input until that is closed."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import tvm
+import tvm_ffi
+
+from hwnas.errors import HwnasError
+from hwnas.tvm_worker.building import compile_module, llvm_target
+from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
+from hwnas.tvm_worker.messages import (
+    Array,
+    BuildNetwork,
+    Built,
+    Done,
+    Failed,
+    Greeting,
+    KernelRecord,
+    Lower,
+    Lowered,
+    Release,
+    Request,
+    Results,
+    Run,
+    Time,
+    Timed,
+    TimeKernels,
+    Tune,
+    Tuned,
+    Working,
+    read_frame,
+    write_frame,
+)
+from hwnas.tvm_worker.relax_module import fuse, import_onnx
+from hwnas.tvm_worker.timing import LoadedNetwork, time_kernels, time_networks
+
+__all__ = ["main"]
+
+Report = Callable[[str, float], None]
+
+
+class Worker:
+    """What the process keeps between requests: kernels that were lowered, networks in memory."""
+
+    def __init__(self) -> None:
+        self._kernels: dict[str, CompilerKernel] = {}
+        self._networks: dict[int, LoadedNetwork] = {}
+        self._handle = 0
+
+    def answer(self, request: Request, report: Report) -> object:
+        """The result of a request."""
+        match request:
+            case Lower():
+                return self._lower(request, report)
+            case Tune():
+                return self._tune(request, report)
+            case BuildNetwork():
+                return self._build(request)
+            case Run():
+                inputs = [array.numpy() for array in request.inputs]
+                outputs = self._networks[request.handle].run_on(inputs)
+                return Results(tuple(Array.of(output) for output in outputs))
+            case Time():
+                networks = [self._networks[handle] for handle in request.handles]
+                times = time_networks(networks, warmup=request.warmup, passes=request.passes)
+                return Timed(times)
+            case TimeKernels():
+                network = self._networks[request.handle]
+                times = time_kernels(network, warmup=request.warmup, passes=request.passes)
+                return Timed(times)
+            case Release():
+                for handle in request.handles:
+                    self._networks.pop(handle, None)
+                return Results(())
+
+    def _lower(self, request: Lower, report: Report) -> Lowered:
+        calls = {}
+        found: dict[str, CompilerKernel] = {}
+        for number, (name, model) in enumerate(request.models.items()):
+            report(f"lowering {name}", number / len(request.models))
+            module = fuse(import_onnx(model))
+            kernels = kernels_of(module)
+            names = calls_of(module, piece=request.pieces)
+            calls[name] = tuple(kernels[call].key for call in names)
+            found |= {kernels[call].key: kernels[call] for call in names}
+        self._kernels |= found
+        return Lowered(calls, {key: _record(kernel) for key, kernel in found.items()})
+
+    def _tune(self, request: Tune, report: Report) -> Tuned:
+        from hwnas.tvm_worker.tuning import tune
+
+        kernels = {f"kernel_{key}": self._kernels[key] for key in request.keys}
+        summary = tune(
+            module_of(kernels),
+            llvm_target(request.target),
+            Path(request.database),
+            limit_s=request.limit_s,
+            trials=request.trials,
+            seed=request.seed,
+            on_progress=report,
+        )
+        left = tuple(name.removeprefix("kernel_") for name in summary.left)
+        return Tuned(summary.tuned, summary.reused, summary.trials, summary.seconds, left)
+
+    def _build(self, request: BuildNetwork) -> Built:
+        module = fuse(import_onnx(request.model))
+        named = kernels_of(module)
+        keys = tuple(named[name].key for name in calls_of(module))
+        inputs = [
+            (tuple(int(side) for side in v.ty.shape), str(v.ty.dtype))
+            for v in module["main"].params
+        ]
+        target = llvm_target(request.target)
+        if request.database is not None:
+            from hwnas.tvm_worker.tuning import apply_database
+
+            module, left = apply_database(module, target, Path(request.database))
+            if left:
+                self._kernels |= {kernel.key: kernel for kernel in named.values()}
+                return Built(0, keys, tuple(named[name].key for name in left))
+        self._handle += 1
+        executable = compile_module(module, target)
+        self._networks[self._handle] = LoadedNetwork(executable, inputs, keys)
+        return Built(self._handle, keys, ())
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    requests = sys.stdin.buffer
+    # What TVM and LLVM print must not come between the messages.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    greeting = _greeting()
+    write_frame(answers, msgspec.msgpack.encode(greeting))
+    worker = Worker()
+    while (content := read_frame(requests)) is not None:
+        _serve(worker, content, answers)
+
+
+def _serve(worker: Worker, content: bytes, answers: BinaryIO) -> None:
+    encode = msgspec.msgpack.encode
+
+    def report(text: str, share: float) -> None:
+        write_frame(answers, encode(Working(text, share)))
+
+    try:
+        request = msgspec.msgpack.decode(content, type=Request)
+        result = encode(worker.answer(request, report))
+    except HwnasError as error:
+        write_frame(answers, encode(Failed(type(error).__name__, str(error))))
+    except Exception as error:  # whatever TVM raises is the answer to this request alone
+        traceback.print_exc()
+        last = (str(error).strip().splitlines() or [""])[-1]
+        text = f"{type(error).__name__}: {last}"
+        write_frame(answers, encode(Failed("MeasurementError", text)))
+    else:
+        write_frame(answers, encode(Done(msgspec.Raw(result))))
+
+
+def _greeting() -> Greeting:
+    """Try what ends the process under a wrong version of tvm-ffi."""
+    x = tvm.te.placeholder((1,), "float32", "x")
+    y = tvm.te.compute((1,), lambda i: x[i] + x[i], "y")
+    tvm.ir.save_json(tvm.IRModule({"main": tvm.te.create_prim_func([x, y])}))
+    return Greeting(
+        f"{tvm.__version__}, tvm-ffi {tvm_ffi.__version__}",
+        str(tvm.target.codegen.llvm_get_system_cpu()),
+    )
+
+
+def _record(kernel: CompilerKernel) -> KernelRecord:
+    return KernelRecord(
+        kernel.key,
+        kernel.signature,
+        kernel.macs,
+        kernel.activation_bytes,
+        kernel.weight_bytes,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""What is said between hwnas and the TVM process: one request struct for each operation.
+
+A message is a msgpack object after its length in 8 bytes, little-endian. To one request come any
+number of `Working`, then one `Done` or `Failed`.
+"""
+
+from typing import BinaryIO, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Array",
+    "BuildNetwork",
+    "Built",
+    "CCall",
+    "CNetwork",
+    "CodeTarget",
+    "Done",
+    "ExportLibrary",
+    "ExportedLibrary",
+    "Failed",
+    "Greeting",
+    "KernelRecord",
+    "Lower",
+    "Lowered",
+    "Place",
+    "Release",
+    "Request",
+    "Response",
+    "Results",
+    "Run",
+    "RunLibrary",
+    "Time",
+    "TimeKernels",
+    "Timed",
+    "Tune",
+    "Tuned",
+    "Working",
+    "WriteC",
+    "read_frame",
+    "write_frame",
+]
+
+_LENGTH_BYTES = 8
+_LARGEST_FRAME_BYTES = 1 << 33
+
+
+class CodeTarget(msgspec.Struct, frozen=True):
+    """What code is made for.
+
+    Args:
+        cpu: LLVM's name of the processor; `host` is this machine's.
+        triple: LLVM's triple; empty is this machine's.
+        features: LLVM attributes, such as `+neon`.
+        cores: Threads that a kernel may use.
+    """
+
+    cpu: str = "host"
+    triple: str = ""
+    features: tuple[str, ...] = ()
+    cores: int = 1
+
+
+class Array(msgspec.Struct, frozen=True):
+    """A dense array, in C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def of(cls, array: npt.NDArray[np.generic]) -> "Array":
+        """From NumPy."""
+        return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
+
+    def numpy(self) -> npt.NDArray[np.generic]:
+        """To NumPy, read-only."""
+        found: npt.NDArray[np.generic] = np.frombuffer(self.data, self.dtype).reshape(self.shape)
+        return found
+
+
+class KernelRecord(msgspec.Struct, frozen=True):
+    """A fused function of TVM's.
+
+    Args:
+        key: 32 hexadecimal digits over its code, without names and weights.
+        signature: One readable line.
+        macs: Multiply-accumulates.
+        activation_bytes: Inputs that are not weights, and results.
+        weight_bytes: Weights.
+    """
+
+    key: str
+    signature: str
+    macs: int
+    activation_bytes: int
+    weight_bytes: int
+
+
+class Lower(msgspec.Struct, frozen=True, tag=True):
+    """Fuse models into kernels: `Lowered`. The child keeps the kernels, not the weights.
+
+    Args:
+        models: ONNX, by any name.
+        pieces: Whether they are pieces of networks, whose outer layout changes do not count.
+    """
+
+    models: dict[str, bytes]
+    pieces: bool = False
+
+
+class Lowered(msgspec.Struct, frozen=True):
+    """Kernels of each model in the order in which it calls them."""
+
+    calls: dict[str, tuple[str, ...]]
+    kernels: dict[str, KernelRecord]
+
+
+class Tune(msgspec.Struct, frozen=True, tag=True):
+    """Tune kernels that were lowered before: `Tuned`.
+
+    Args:
+        keys: Which ones.
+        target: What for.
+        database: Folder of tuning records.
+        limit_s: Wall time after which tuning stops.
+        trials: Measured candidates after which it stops.
+        seed: Of the search.
+        weights: How often a second of each kernel counts, by key; 1 where none is given.
+    """
+
+    keys: tuple[str, ...]
+    target: CodeTarget
+    database: str
+    limit_s: float | None = None
+    trials: int | None = None
+    seed: int = 0
+    weights: dict[str, float] = {}
+
+
+class Tuned(msgspec.Struct, frozen=True):
+    """What tuning did; `left` are keys without any record."""
+
+    tuned: int
+    reused: int
+    trials: int
+    seconds: float
+    left: tuple[str, ...]
+
+
+class BuildNetwork(msgspec.Struct, frozen=True, tag=True):
+    """Compile a model: `Built`.
+
+    Args:
+        model: ONNX.
+        target: What for.
+        database: Folder of tuning records; None builds naive code, for results, never for times.
+    """
+
+    model: bytes
+    target: CodeTarget
+    database: str | None = None
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A compiled network in the child.
+
+    Args:
+        handle: Its number; 0 if it was not built because kernels are untuned.
+        kernels: Keys of its kernels in the order of its calls.
+        untuned: Keys of those without a tuning record.
+    """
+
+    handle: int
+    kernels: tuple[str, ...]
+    untuned: tuple[str, ...]
+
+
+class Run(msgspec.Struct, frozen=True, tag=True):
+    """Run a network on given inputs: `Results`."""
+
+    handle: int
+    inputs: tuple[Array, ...]
+
+
+class Results(msgspec.Struct, frozen=True):
+    """Outputs of a network."""
+
+    outputs: tuple[Array, ...]
+
+
+class Time(msgspec.Struct, frozen=True, tag=True):
+    """Time networks one after another: `Timed`, one row each."""
+
+    handles: tuple[int, ...]
+    warmup: int
+    passes: int
+
+
+class TimeKernels(msgspec.Struct, frozen=True, tag=True):
+    """Time the kernels of a network inside it: `Timed`, one row a call, one of an empty call."""
+
+    handle: int
+    warmup: int
+    passes: int
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """Medians over the passes in s: `(thread CPU time, wall time)`."""
+
+    seconds: tuple[tuple[float, float], ...]
+
+
+class Release(msgspec.Struct, frozen=True, tag=True):
+    """Forget networks: an empty `Results`."""
+
+    handles: tuple[int, ...]
+
+
+class ExportLibrary(msgspec.Struct, frozen=True, tag=True):
+    """Compile a model and write it as a shared library: `ExportedLibrary`.
+
+    Args:
+        model: ONNX.
+        target: What for.
+        path: The file to write.
+        linker: Command that links shared libraries for the target.
+        database: Folder of tuning records; None gives naive code.
+        twin: Build the code of the target's schedules for this machine, to check its results.
+    """
+
+    model: bytes
+    target: CodeTarget
+    path: str
+    linker: tuple[str, ...]
+    database: str | None = None
+    twin: bool = False
+
+
+class ExportedLibrary(msgspec.Struct, frozen=True):
+    """What was written.
+
+    Args:
+        cpu: LLVM's name of the processor.
+        triple: LLVM's triple.
+        kernels: How many different kernels it calls.
+        untuned: Signatures of those without a tuning record.
+    """
+
+    cpu: str
+    triple: str
+    kernels: int
+    untuned: tuple[str, ...]
+
+
+class RunLibrary(msgspec.Struct, frozen=True, tag=True):
+    """Load a library from its file and run it on each image: `Results`, one array.
+
+    Args:
+        path: The file.
+        images: `(n, ...)`; the library takes one at a time.
+    """
+
+    path: str
+    images: Array
+
+
+class WriteC(msgspec.Struct, frozen=True, tag=True):
+    """Write the kernels of a model as C and plan its memory: `CNetwork`."""
+
+    model: bytes
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where an argument of a kernel lies.
+
+    Args:
+        kind: Whose float it points to.
+        offset: Number of the weight, or floats from the begin of the arena.
+    """
+
+    kind: Literal["input", "output", "weight", "arena"]
+    offset: int = 0
+
+
+class CCall(msgspec.Struct, frozen=True):
+    """A call of a C function that takes pointers to floats."""
+
+    function: str
+    arguments: tuple[Place, ...]
+
+
+class CNetwork(msgspec.Struct, frozen=True):
+    """A network as C functions and the order of their calls.
+
+    Args:
+        kernels: C source of static functions.
+        calls: In order.
+        weights: float32 arrays.
+        arena_floats: Size of the memory that kernels share.
+        input_shape: Of the only input.
+        output_shape: Of the only output.
+    """
+
+    kernels: str
+    calls: tuple[CCall, ...]
+    weights: tuple[Array, ...]
+    arena_floats: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+Request = (
+    Lower
+    | Tune
+    | BuildNetwork
+    | Run
+    | Time
+    | TimeKernels
+    | Release
+    | ExportLibrary
+    | RunLibrary
+    | WriteC
+)
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """The child's first word, after it has tried what is known to crash."""
+
+    tvm: str
+    processor: str
+
+
+class Working(msgspec.Struct, frozen=True, tag=True):
+    """How far a request is."""
+
+    text: str
+    share: float
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """The result, of the type that the request names."""
+
+    result: msgspec.Raw
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """What went wrong: the name of an error class of hwnas, and its message."""
+
+    error: str
+    message: str
+
+
+Response = Working | Done | Failed
+
+
+def write_frame(stream: BinaryIO, content: bytes) -> None:
+    """Write one message."""
+    stream.write(len(content).to_bytes(_LENGTH_BYTES, "little"))
+    stream.write(content)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Read one message; None at the end of the stream, also in the middle of a message."""
+    length = int.from_bytes(stream.read(_LENGTH_BYTES) or b"", "little")
+    if not 0 < length <= _LARGEST_FRAME_BYTES:
+        return None
+    content = stream.read(length)
+    return content if len(content) == length else None

@@ -1,0 +1,204 @@
+"""The TVM process as seen from hwnas: started when first asked, and blamed when it dies."""
+
+import atexit
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from functools import lru_cache
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from hwnas import errors
+from hwnas.errors import HwnasError, MeasurementError, PluginError
+from hwnas.progress import Progress, silent
+from hwnas.tvm_worker.installation import EXTRA, find_tvm
+from hwnas.tvm_worker.messages import (
+    Done,
+    Failed,
+    Greeting,
+    Request,
+    Response,
+    read_frame,
+    write_frame,
+)
+
+__all__ = ["TvmWorker", "shared_worker"]
+
+log = logging.getLogger(__name__)
+
+_START_S = 300.0  # importing TVM takes 4 to 40 s, on a loaded machine longer
+_ANSWER_S = 1800.0  # the slowest single request but tuning: building a large network
+_TAIL_BYTES = 4000
+_TAIL_LINES = 8
+
+T = TypeVar("T")
+
+
+class TvmWorker:
+    """One child process that runs TVM.
+
+    Args:
+        threads: Threads that compiled code may use.
+
+    Raises:
+        PluginError: TVM is missing, of a version that does not work, or does not start.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
+        self._greeting: Greeting | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def greeting(self) -> Greeting:
+        """What the child said when it came up; starts it."""
+        self._running()
+        assert self._greeting is not None  # set when the process is started
+        return self._greeting
+
+    def request(
+        self,
+        message: Request,
+        reply: type[T],
+        *,
+        progress: Progress = silent,
+        timeout_s: float = _ANSWER_S,
+    ) -> T:
+        """Ask the child for something and wait for it.
+
+        Args:
+            message: The request.
+            reply: Type of its result.
+            progress: Called with what the child says while it works.
+            timeout_s: Wall time after which the child counts as stuck and is ended.
+
+        Raises:
+            HwnasError: As the child raised it.
+            MeasurementError: The child died or was stuck; the next request starts a new one.
+        """
+        process = self._running()
+        assert process.stdin is not None
+        action = type(message).__name__
+        try:
+            write_frame(process.stdin, msgspec.msgpack.encode(message))
+        except BrokenPipeError:
+            raise self._ended(action) from None
+        deadline = time.monotonic() + timeout_s
+        while True:
+            content = self._read(process, deadline, action)
+            response = msgspec.msgpack.decode(content, type=Response)
+            if isinstance(response, Done):
+                return msgspec.msgpack.decode(response.result, type=reply)
+            if isinstance(response, Failed):
+                raise _error(response)
+            progress(response.text, response.share)
+
+    def close(self) -> None:
+        """End the child, and all that it started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            _kill_session(process)
+            process.wait()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._start()
+        return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        found = find_tvm()
+        if not found.works:
+            raise PluginError(f"{found.found}: {found.remedy}")
+        self._said.seek(0)
+        self._said.truncate()
+        begin = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "hwnas.tvm_worker.main"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env={**os.environ, "TVM_NUM_THREADS": str(self._threads)},
+            start_new_session=True,  # an interrupt is for the parent, which then ends the child
+        )
+        self._process = process
+        try:
+            content = self._read(process, begin + _START_S, "start")
+        except MeasurementError as error:
+            raise PluginError(f"{found.found} does not run here: {error}; {EXTRA}") from None
+        self._greeting = msgspec.msgpack.decode(content, type=Greeting)
+        log.info("%s is up after %.1f s", found.found, time.monotonic() - begin)
+        return process
+
+    def _read(self, process: subprocess.Popen[bytes], deadline: float, action: str) -> bytes:
+        assert process.stdout is not None
+        ready, _, _ = select.select(
+            [process.stdout], [], [], max(0.0, deadline - time.monotonic())
+        )
+        if not ready:
+            _kill_session(process)
+            raise MeasurementError(f"TVM was stuck in {action} and was ended")
+        content = read_frame(process.stdout)
+        if content is None:
+            raise self._ended(action)
+        return content
+
+    def _ended(self, action: str) -> MeasurementError:
+        process = self._process
+        assert process is not None
+        code = process.wait()
+        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return MeasurementError(f"TVM died in {action} ({why}){self._last_words()}")
+
+    def _last_words(self) -> str:
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, size - _TAIL_BYTES))
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return ": " + " | ".join(lines[-_TAIL_LINES:]) if lines else ""
+
+
+@lru_cache(maxsize=4)
+def shared_worker(threads: int = 1) -> TvmWorker:
+    """The TVM process of this process for a number of threads; ends with it."""
+    worker = TvmWorker(threads)
+    atexit.register(worker.close)
+    return worker
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    """End the child and its own children; it leads a session of its own."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        process.kill()
+
+
+def _error(failed: Failed) -> HwnasError:
+    found = getattr(errors, failed.error, None)
+    known = isinstance(found, type) and issubclass(found, HwnasError)
+    return found(failed.message) if known else MeasurementError(f"TVM: {failed.message}")

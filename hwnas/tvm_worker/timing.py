@@ -1,0 +1,169 @@
+"""Times of networks and of the kernels inside them. Runs where TVM runs."""
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+from tvm import relax
+from tvm.runtime.vm import VMInstrumentReturnKind
+
+__all__ = ["KernelWatch", "LoadedNetwork", "time_kernels", "time_networks"]
+
+_EXAMPLE_SEED = 0
+_BUILTIN = "vm.builtin"
+_EMPTY_PASSES = 30
+_TICK_S = 1e-9  # of the clocks; a kernel is never free
+_MOST_ARGUMENTS = 8  # a watched call takes longer with each; kernels with more count as with 8
+
+Call = tuple[str, int, int, int]
+"""Function, number of arguments, thread CPU time and wall time in ns."""
+Seconds = tuple[float, float]
+"""Thread CPU time and wall time."""
+
+
+class LoadedNetwork:
+    """A network on this machine's processor, inputs filled with standard normal noise.
+
+    Args:
+        executable: What was compiled.
+        inputs: Shape and type of each input.
+        kernels: Keys of its kernels in the order of its calls.
+    """
+
+    def __init__(
+        self,
+        executable: relax.VMExecutable,
+        inputs: Sequence[tuple[tuple[int, ...], str]],
+        kernels: tuple[str, ...],
+    ) -> None:
+        self.kernels = kernels
+        self._executable = executable
+        self._main = relax.VirtualMachine(executable, tvm.cpu())["main"]
+        self._watched: tuple[relax.VirtualMachine, KernelWatch] | None = None
+        rng = np.random.default_rng(_EXAMPLE_SEED)
+        self._inputs = [
+            tvm.runtime.tensor(rng.standard_normal(shape).astype(dtype)) for shape, dtype in inputs
+        ]
+
+    def run(self) -> Any:
+        """Run once on the example inputs."""
+        return self._main(*self._inputs)
+
+    def run_on(self, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Outputs for given inputs."""
+        found = self._main(*[tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays])
+        outputs = [found] if isinstance(found, tvm.runtime.Tensor) else list(found)
+        return [output.numpy() for output in outputs]
+
+    def run_watched(self) -> list[Call]:
+        """Run once under a watch; its calls in order."""
+        if self._watched is None:  # a machine that was watched once stays slow: it gets its own
+            vm = relax.VirtualMachine(self._executable, tvm.cpu())
+            self._watched = vm, KernelWatch(vm)
+        vm, watch = self._watched
+        vm["main"](*self._inputs)
+        return watch.take()
+
+
+class KernelWatch:
+    """Times every kernel that a virtual machine calls, between its neighbours.
+
+    The times hold what the watch itself takes: see `empty_calls_s`.
+
+    Args:
+        vm: The machine; it is watched from now on.
+    """
+
+    def __init__(self, vm: relax.VirtualMachine) -> None:
+        self._calls: list[Call] = []
+        self._cpu_ns = self._wall_ns = 0
+        vm.set_instrument(self._note)
+
+    def take(self) -> list[Call]:
+        """Kernel calls since the last take."""
+        calls, self._calls = self._calls, []
+        return calls
+
+    def _note(self, _function: Any, name: str, before: bool, _result: Any, *given: Any) -> int:
+        if before:
+            self._wall_ns = time.perf_counter_ns()
+            self._cpu_ns = time.thread_time_ns()
+        else:
+            cpu = time.thread_time_ns() - self._cpu_ns
+            wall = time.perf_counter_ns() - self._wall_ns
+            if not name.startswith(_BUILTIN):
+                self._calls.append((name, len(given), cpu, wall))
+        return int(VMInstrumentReturnKind.NO_OP)
+
+
+def time_networks(
+    networks: Sequence[LoadedNetwork], *, warmup: int, passes: int
+) -> tuple[Seconds, ...]:
+    """Median time of each network in s, run in turns."""
+    for _ in range(warmup):
+        for network in networks:
+            network.run()
+    stamps = np.empty((passes, len(networks), 4), dtype=np.int64)
+    for one_pass in stamps:
+        for stamp, network in zip(one_pass, networks, strict=True):
+            begin_wall = time.perf_counter_ns()
+            begin = time.thread_time_ns()
+            network.run()
+            stamp[:] = (begin, time.thread_time_ns(), begin_wall, time.perf_counter_ns())
+    seconds = 1e-9 * (stamps[:, :, 1::2] - stamps[:, :, 0::2])
+    return tuple((float(cpu), float(wall)) for cpu, wall in np.median(seconds, axis=0))
+
+
+def time_kernels(network: LoadedNetwork, *, warmup: int, passes: int) -> tuple[Seconds, ...]:
+    """Median time of each kernel call of a network in s, in order, without the watch's share.
+
+    The kernels run inside the network, with the caches as their predecessors leave them.
+    """
+    empty = empty_calls_s()
+    for _ in range(warmup):
+        network.run_watched()
+    runs = [network.run_watched() for _ in range(passes)]
+    times = np.median([[(cpu, wall) for _, _, cpu, wall in run] for run in runs], axis=0)
+    arguments = [min(given, _MOST_ARGUMENTS) for _, given, _, _ in runs[0]]
+    return tuple(
+        (max(_TICK_S, 1e-9 * cpu - empty[given][0]), max(_TICK_S, 1e-9 * wall - empty[given][1]))
+        for (cpu, wall), given in zip(times.tolist(), arguments, strict=True)
+    )
+
+
+@lru_cache(maxsize=1)
+def empty_calls_s() -> dict[int, Seconds]:
+    """What a watched call that adds two numbers takes, in s, by its number of arguments."""
+    builder = relax.BlockBuilder()
+    one = relax.TensorType((1,), "float32")
+    x = relax.Var("x", one)
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            last: relax.Expr = x
+            for given in range(2, _MOST_ARGUMENTS + 1):
+                where = builder.add_func(_first_plus_second(given), f"empty{given}")
+                call = relax.call_tir(where, [last, *[x] * (given - 2)], one)
+                last = builder.emit(call)
+            output = builder.emit_output(last)
+        builder.emit_func_output(output)
+    target = tvm.target.Target({"kind": "llvm", "num-cores": 1})
+    network = LoadedNetwork(tvm.compile(builder.get(), target=target), [((1,), "float32")], ())
+    runs = [network.run_watched() for _ in range(_EMPTY_PASSES)]
+    found: dict[int, Seconds] = {}
+    for position, (_, given, _, _) in enumerate(runs[0]):
+        times = np.array([run[position][2:] for run in runs])
+        cpu, wall = 1e-9 * np.median(times, axis=0)
+        found[given] = (float(cpu), float(wall))
+    return {n: found.get(n, found[max(found)]) for n in range(_MOST_ARGUMENTS + 1)}
+
+
+def _first_plus_second(arguments: int) -> tvm.tirx.PrimFunc:
+    """A function of so many arguments, the last of them its result."""
+    inputs = [tvm.te.placeholder((1,), "float32", f"a{i}") for i in range(arguments - 1)]
+    second = inputs[min(1, len(inputs) - 1)]
+    result = tvm.te.compute((1,), lambda i: inputs[0][i] + second[i], "sum")
+    return tvm.te.create_prim_func([*inputs, result]).without_attr("global_symbol")
