@@ -185,3 +185,13 @@ class RowSet:
     @property
     def width(self) -> int:
         """Bytes in a row."""
+
+def watch_address() -> int:
+    """
+    Address of a function, in tvm-ffi's calling convention, that times the calls of a virtual machine whose instrument it is.
+    """
+
+def take_call_times(watch: int) -> tuple[list[str], Annotated[NDArray[numpy.int64], dict(shape=(None, 4))]]:
+    """
+    What this thread has timed for a watch since the last take: names of functions, and for each call, in the order in which they ended, the place of its name, its arguments, thread CPU time and wall time in ns, (n, 4).
+    """

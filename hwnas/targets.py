@@ -7,6 +7,7 @@ files given by path, or entry points of the group `hwnas.targets` that name a fo
 import hashlib
 import math
 import platform
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
@@ -19,11 +20,26 @@ import msgspec
 from hwnas.errors import PluginError, TargetError
 from hwnas.plugins import load_plugin, plugins
 
-__all__ = ["EnergyModel", "PeakRates", "Runtime", "Target", "available_targets", "get_target"]
+__all__ = [
+    "EnergyModel",
+    "PeakRates",
+    "Processor",
+    "Remote",
+    "Runtime",
+    "Target",
+    "available_targets",
+    "get_target",
+]
 
 SCHEMA = 1
 _MAX_FILE_BYTES = 1 << 20
 _MAX_THREADS = 1024
+_NAMES = {  # what compilers and trackers are given, so no blanks, quotes or further options
+    "cpu": re.compile(r"[a-z0-9][a-z0-9._-]{0,63}"),
+    "feature": re.compile(r"[+-][a-z0-9._-]{1,63}"),
+    "triple": re.compile(r"[a-z0-9_.]+(-[a-z0-9_.]+){1,3}"),
+    "key": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+}
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +73,38 @@ class PeakRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernel_overhead_s: float
 
 
+class Processor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What code is compiled for, and how fast the cores are that run it.
+
+    Args:
+        architecture: Of the instruction set.
+        cpu: LLVM's name of the core, such as `cortex-a72`; `host` is the machine hwnas runs on.
+        features: LLVM's attributes beyond those of `cpu`, such as `+neon`.
+        triple: LLVM's target triple, such as `aarch64-linux-gnu`; empty for this machine's own.
+        cores: Cores of that kind.
+        clock_hz: Highest clock of such a core by default; 0 where it is not known.
+        reference: Sources of the numbers.
+    """
+
+    architecture: Literal["x86_64", "aarch64"]
+    cpu: str = "host"
+    features: tuple[str, ...] = ()
+    triple: str = ""
+    cores: int = 1
+    clock_hz: float = 0.0
+    reference: str = ""
+
+
+class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a device elsewhere is found.
+
+    Args:
+        key: Under which boards of this kind register at an RPC tracker.
+    """
+
+    key: str
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One device.
 
@@ -69,6 +117,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         runtime: How networks run.
         energy: Energy source and constants.
         peak: Rates, for modelled devices.
+        processor: What compilers generate code for.
+        remote: How boards are found, for devices elsewhere.
     """
 
     schema: int
@@ -79,6 +129,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     local: bool = False
     runtime: Runtime = Runtime()
     peak: PeakRates | None = None
+    processor: Processor | None = None
+    remote: Remote | None = None
 
     def with_threads(self, threads: int | None) -> "Target":
         """The same device run with another number of threads; None changes nothing.
@@ -95,10 +147,18 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over all that decides a number on this target; prose does not."""
+        """16 hexadecimal digits over all that decides a number on this target.
+
+        Prose does not, nor does how a board is found.
+        """
         energy = msgspec.structs.replace(self.energy, reference="")
         numbers = msgspec.structs.replace(self, description="", energy=energy)
-        described = msgspec.json.encode(numbers, order="sorted")
+        decisive = msgspec.to_builtins(numbers)
+        del decisive["remote"]
+        processor = decisive.pop("processor")
+        if processor is not None:
+            decisive["processor"] = {**processor, "reference": ""}
+        described = msgspec.json.encode(decisive, order="sorted")
         host = _processor() if self.local else ""
         return hashlib.sha256(described + host.encode()).hexdigest()[:16]
 
@@ -166,7 +226,7 @@ def _decode(file: Traversable, expected: str | None) -> Target:
         raise TargetError(f"{file} has schema {target.schema}; this version reads {SCHEMA}")
     if expected is not None and target.name != expected:
         raise TargetError(f"{file} calls itself {target.name!r}, its folder {expected!r}")
-    for part in (target.peak, target.energy):
+    for part in (target.peak, target.energy, target.processor):
         numbers = msgspec.structs.asdict(part) if part is not None else {}
         for field, value in numbers.items():
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0.0):
@@ -176,7 +236,31 @@ def _decode(file: Traversable, expected: str | None) -> Target:
         target.peak.bandwidth_bytes_per_s,
     ):
         raise TargetError(f"{file}: a rate in [peak] is 0")
+    _check_names(target, file)
     return target.with_threads(target.runtime.threads)
+
+
+def _check_names(target: Target, file: Traversable) -> None:
+    """Refuse names that a compiler or a tracker could read as something else."""
+    wanted: list[tuple[str, str]] = []
+    if target.processor is not None:
+        processor = target.processor
+        wanted += [("cpu", processor.cpu), *(("feature", each) for each in processor.features)]
+        if processor.triple:
+            wanted.append(("triple", processor.triple))
+            if not processor.triple.startswith(f"{processor.architecture}-"):
+                raise TargetError(
+                    f"{file}: triple {processor.triple!r} is not of {processor.architecture}"
+                )
+        if not 1 <= processor.cores <= _MAX_THREADS:
+            raise TargetError(f"{file}: {processor.cores} cores; 1 to {_MAX_THREADS} make sense")
+    if target.remote is not None:
+        wanted.append(("key", target.remote.key))
+    for kind, name in wanted:
+        if _NAMES[kind].fullmatch(name) is None:
+            raise TargetError(
+                f"{file}: {kind} {name!r} is none; it must match {_NAMES[kind].pattern}"
+            )
 
 
 @lru_cache(maxsize=1)

@@ -19,8 +19,9 @@ from hwnas.targets import Target
 from hwnas.tvm_worker import TvmWorker, find_tvm
 from hwnas.tvm_worker.messages import (
     Array,
-    BuildNetwork,
+    BuildNetworks,
     Built,
+    BuiltNetworks,
     Release,
     Results,
     Run,
@@ -88,7 +89,7 @@ class TvmCpuBackend(TvmKernels):
             LoweringError: TVM does not take an operator.
             MeasurementError: Kernels are left without a tuning record.
         """
-        return self._compile(model_bytes(graph, weights), graph.name, target)
+        return self._compile({graph.name: model_bytes(graph, weights)}, target)[graph.name]
 
     def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> TvmExecutable:
         """The same for a finished ONNX model or file; a free batch size is set to 1.
@@ -98,20 +99,25 @@ class TvmCpuBackend(TvmKernels):
             MeasurementError: Kernels are left without a tuning record.
         """
         content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
-        return self._compile(content, model.stem if isinstance(model, Path) else "model", target)
+        return self._compile({"model": content}, target)["model"]
 
-    def _compile(self, model: bytes, name: str, target: Target) -> TvmExecutable:
-        built = self._build(model, target)
-        if built.untuned:
-            budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(built.untuned))
-            self.tune(built.untuned, target, budget, seed=0)
-            built = self._build(model, target)
-        if built.untuned:
+    def _compile(
+        self, models: Mapping[str, bytes], target: Target, progress: Progress = silent
+    ) -> dict[str, TvmExecutable]:
+        """Networks by name; kernels that no profile has seen are tuned now."""
+        worker = self._worker(target)
+        request = BuildNetworks(dict(models), code_target(target), str(self._records()))
+        found = worker.request(request, BuiltNetworks, progress=progress)
+        if found.untuned:
+            budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(found.untuned))
+            self.tune(found.untuned, target, budget, seed=0, progress=progress)
+            found = worker.request(request, BuiltNetworks, progress=progress)
+        if found.untuned:
             raise MeasurementError(
-                f"{len(built.untuned)} kernels of {name!r} could not be tuned, and TVM's "
-                "untuned code is no measure of anything: give more time with --tune-budget"
+                f"{len(found.untuned)} kernels of {', '.join(models)} could not be tuned, and "
+                "TVM's untuned code is no measure of anything: profile with a larger --tune-budget"
             )
-        return TvmExecutable(self._worker(target), built)
+        return {name: TvmExecutable(worker, built) for name, built in found.networks.items()}
 
     def sample(
         self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
@@ -133,15 +139,9 @@ class TvmCpuBackend(TvmKernels):
         progress: Progress = silent,
     ) -> "TvmCpuBench":
         """Compile the networks; kernels are timed inside them."""
-        compiled = {}
-        for number, (name, (graph, weights)) in enumerate(networks.items()):
-            progress(f"compiling {len(networks)} networks", number / len(networks))
-            compiled[name] = self.compile(graph, weights, target)
+        models = {name: model_bytes(*network) for name, network in networks.items()}
+        compiled = self._compile(models, target, progress)
         return TvmCpuBench(self, self._worker(target), compiled, kernels, target, rng)
-
-    def _build(self, model: bytes, target: Target) -> Built:
-        request = BuildNetwork(model, code_target(target), str(self._records()))
-        return self._worker(target).request(request, Built)
 
 
 class TvmCpuBench:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from hwnas.cli.device import device
 from hwnas.cli.doctor import doctor
 from hwnas.cli.export import export
 from hwnas.cli.measure import measure
@@ -40,6 +41,7 @@ _COMMANDS = (
     export,
     report,
     table,
+    device,
 )
 _BAD_ARGUMENTS = (DataError, PluginError, QuantityError, SpaceError, TargetError)
 

@@ -21,7 +21,14 @@ __all__ = ["export"]
     show_default=True,
     help="chosen, best, knee, fastest, or an index of front.csv.",
 )
-@click.option("--format", "form", default="onnx", show_default=True)
+@click.option(
+    "--format", "form", default="onnx", show_default=True, help="c, onnx, tflite, torch or tvm."
+)
+@click.option(
+    "--target",
+    help="Device that code is for, with --format tvm or c: a name, a device.toml, or x86-64, "
+    "x86-64-v2, x86-64-v3, x86-64-v4, aarch64 for any such machine; the run's by default.",
+)
 @click.option("--finetune-epochs", type=click.IntRange(0), default=0, show_default=True)
 @table_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")
@@ -30,6 +37,7 @@ def export(
     run: Path,
     pick: str,
     form: str,
+    target: str | None,
     finetune_epochs: int,
     output: Path,
     table: Path | None,
@@ -48,6 +56,7 @@ def export(
             output,
             pick=pick,
             format=form,
+            target=target,
             finetune_epochs=finetune_epochs,
             table=CostTable(path, create=False) if path.is_file() else None,
             seed=seed,

@@ -1,6 +1,6 @@
 """A chosen network as files that run on the target, and their receipt."""
 
-from hwnas.export.export_model import EXPORTERS, ExportRequest, Written, export_model
+from hwnas.export.export_model import EXPORTERS, Deployment, ExportRequest, Written, export_model
 from hwnas.export.receipt import (
     Accuracy,
     FileRecord,
@@ -13,6 +13,7 @@ from hwnas.export.receipt import (
 __all__ = [
     "EXPORTERS",
     "Accuracy",
+    "Deployment",
     "ExportRequest",
     "FileRecord",
     "Numerics",

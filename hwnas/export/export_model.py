@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from hwnas.errors import ExportError
+from hwnas.export.c_format import export_c
 from hwnas.export.onnx_format import export_onnx
 from hwnas.export.receipt import (
     RECEIPT_NAME,
@@ -32,19 +33,28 @@ from hwnas.export.receipt import (
     check_facts,
     read_receipt,
 )
-from hwnas.export.request import ExportRequest, Written
+from hwnas.export.request import Deployment, ExportRequest, Written
+from hwnas.export.tflite_format import export_tflite
 from hwnas.export.torch_format import export_torch
+from hwnas.export.tvm_format import export_tvm
 from hwnas.graph import shape_of
 from hwnas.search.installed_versions import installed_versions
 
-__all__ = ["EXPORTERS", "ExportRequest", "Exporter", "Written", "export_model"]
+__all__ = ["EXPORTERS", "Deployment", "ExportRequest", "Exporter", "Written", "export_model"]
 
 Exporter = Callable[[ExportRequest, Path], Written]
 
-EXPORTERS: dict[str, Exporter] = {"onnx": export_onnx, "torch": export_torch}
+EXPORTERS: dict[str, Exporter] = {
+    "c": export_c,
+    "onnx": export_onnx,
+    "tflite": export_tflite,
+    "torch": export_torch,
+    "tvm": export_tvm,
+}
 """Name of a format to what writes it; called with the request and an empty folder."""
 
 ARCHITECTURE_NAME = "architecture.json"
+_OF_THE_CODE = ("latency_s", "energy_j")  # the other metrics are counted from shapes
 
 
 def export_model(request: ExportRequest, directory: Path | str, format: str = "onnx") -> Receipt:
@@ -137,7 +147,7 @@ def _receipt(
     numerics: Numerics,
     files: dict[str, FileRecord],
 ) -> Receipt:
-    facts: ReceiptFacts = request.facts
+    facts = _facts_of(request, written)
     checked = (
         f"Largest difference of any logit on {numerics.images} images between the written model, "
         f"run by {numerics.runtime}, and {numerics.reference}."
@@ -149,7 +159,7 @@ def _receipt(
         space=request.space.name,
         architecture=list(request.architecture.indices),
         options=dict(request.space.options(request.architecture)),
-        target=facts.target,
+        target=written.target or facts.target,
         accuracy=facts.accuracy,
         predicted=facts.predicted,
         measured=facts.measured,
@@ -162,6 +172,33 @@ def _receipt(
         model=written.model,
         files=files,
         notes=list(written.notes),
+    )
+
+
+def _facts_of(request: ExportRequest, written: Written) -> ReceiptFacts:
+    """The request's facts, without the costs of other code than the written one."""
+    facts = request.facts
+    if not written.not_its_costs:
+        return facts
+    kept = {
+        part: {name: figure for name, figure in figures.items() if name not in _OF_THE_CODE}
+        for part, figures in (("predicted", facts.predicted), ("measured", facts.measured))
+    }
+    budgets = {name: most for name, most in facts.budgets.items() if name not in _OF_THE_CODE}
+    left_out = {
+        f"{part}.{name}"
+        for part in ("predicted", "measured")
+        for name in _OF_THE_CODE
+        if f"{part}.{name}" in facts.how
+    }
+    how = {name: said for name, said in facts.how.items() if name not in left_out}
+    return msgspec.structs.replace(
+        facts,
+        **kept,
+        budgets=budgets,
+        budget_kept=facts.budget_kept if budgets else None,
+        energy_statement=None,
+        how={**how, **{name: f"Left out: {written.not_its_costs}" for name in left_out}},
     )
 
 

@@ -1,15 +1,39 @@
 """What an exporter is given, and what it gives back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hwnas.export.receipt import ReceiptFacts
 from hwnas.lowering import Weights
+from hwnas.search.run_records import TargetRecord
 from hwnas.spaces import Architecture, SearchSpace
+from hwnas.tvm_worker.messages import CodeTarget
 
-__all__ = ["ExportRequest", "Written"]
+__all__ = ["Deployment", "ExportRequest", "Written"]
+
+
+def _this_machine() -> TargetRecord:
+    return TargetRecord("this machine", "", "this machine's processor", 1)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The device that code is generated for; formats that hold no code do not ask.
+
+    Args:
+        target: The device, as the receipt names it.
+        code: What LLVM is told of it.
+        tuning: Folder of tuning records; None if there are none.
+        costs_by_tvm: Whether costs of this device are those of TVM's tuned kernels.
+    """
+
+    target: TargetRecord = field(default_factory=_this_machine)
+    code: CodeTarget = field(default_factory=CodeTarget)
+    tuning: Path | None = None
+    costs_by_tvm: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +49,7 @@ class ExportRequest:
         facts: What the receipt says beside.
         reference: What gave the logits.
         tolerance: Largest allowed difference of a logit.
+        deployment: The device that code is generated for.
     """
 
     space: SearchSpace
@@ -35,6 +60,7 @@ class ExportRequest:
     facts: ReceiptFacts
     reference: str = "the trained network in torch"
     tolerance: float = 1e-4
+    deployment: Deployment = field(default_factory=Deployment)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +72,14 @@ class Written:
         logits: `(n, classes)` that the written file gives for the request's images.
         runtime: What ran it, with its version.
         notes: What a user of the model must know.
+        target: The device that the file is for, if not any on which its runtime runs.
+        not_its_costs: Why times and energies that the request states are not this file's; they
+            are left out of the receipt then.
     """
 
     model: str
     logits: npt.NDArray[np.float32]
     runtime: str
     notes: tuple[str, ...] = ()
+    target: TargetRecord | None = None
+    not_its_costs: str = ""

@@ -191,6 +191,22 @@ class GraphBuilder:
         axes = self._integers((2, 3))
         return self._emit("Slice", [x, starts, ends, axes], (n, c, h - side, w - side))
 
+    def channel_shuffle(self, x: ir.Value, groups: int) -> ir.Value:
+        """Channels dealt out in turns: the first of each group, then the second of each, ...
+
+        Zhang et al., ShuffleNet, CVPR 2018, figure 1. The batch axis keeps any length.
+
+        Raises:
+            LoweringError: The channels do not divide into the groups.
+        """
+        n, c, h, w = shape_of(x)
+        if c % groups:
+            raise LoweringError(f"{self._scope}shuffle: {c} channels do not divide by {groups}")
+        apart, dealt = (n, groups, c // groups, h, w), (n, c // groups, groups, h, w)
+        y = self._emit("Reshape", [x, self._integers((0, *apart[1:]))], apart)
+        y = self._emit("Transpose", [y], dealt, {"perm": (0, 2, 1, 3, 4)})
+        return self._emit("Reshape", [y, self._integers((0, c, h, w))], (n, c, h, w))
+
     def global_average_pool(self, x: ir.Value) -> ir.Value:
         """Mean over height and width, kept as 1 x 1."""
         n, c, _, _ = shape_of(x)

@@ -215,9 +215,7 @@ def _flatten(node: ir.Node) -> Compiled:
 
 def _reshape(node: ir.Node) -> Compiled:
     x, target = _values(node)[:2]
-    if target.const_value is None:
-        raise refused(node, "its shape is not a constant")
-    shape = [int(side) for side in constant_array(target)]
+    shape = [int(side) for side in _fixed(target, node)]
     if shape and shape[0] == shape_of(x)[0] and -1 not in shape[1:]:
         shape[0] = -1  # the leading axis is the batch, which may have any length here
     if 0 in shape:
@@ -227,6 +225,12 @@ def _reshape(node: ir.Node) -> Compiled:
         if shape[0] == 0:
             return (lambda v: v.reshape(v.shape[0], *shape[1:])), (x,)
     return (lambda v: v.reshape(shape)), (x,)
+
+
+def _transpose(node: ir.Node) -> Compiled:
+    rank = len(shape_of(_values(node)[0]))
+    order = _ints(node, "perm", tuple(reversed(range(rank))))
+    return (lambda x: x.permute(order)), _values(node)
 
 
 def _concat(node: ir.Node) -> Compiled:
@@ -304,6 +308,7 @@ OPERATORS: dict[str, Callable[[ir.Node], Compiled]] = {
     "Reshape": _reshape,
     "Sigmoid": _plain(torch.sigmoid),
     "Slice": _slice,
+    "Transpose": _transpose,
 }
 """ONNX operator to what compiles a node of it; raises `LoweringError` for what torch cannot do."""
 

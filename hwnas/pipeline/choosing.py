@@ -7,6 +7,8 @@ import numpy as np
 
 from hwnas.backends import MeasuringBackend
 from hwnas.costs import CompiledCosts, CostTable
+from hwnas.costs.published import PUBLISHED
+from hwnas.errors import PluginError, TargetError
 from hwnas.lowering import random_weights
 from hwnas.profiling import Estimate, Protocol, backend_for, measure_networks, space_anchors
 from hwnas.progress import Progress, silent
@@ -27,10 +29,12 @@ class Choice:
     Args:
         index: Its index in the front.
         candidates: What was measured, in the order it was tried; the chosen one among them.
+        not_measured: Why a device that could be measured was not; empty otherwise.
     """
 
     index: int
     candidates: tuple[Candidate, ...]
+    not_measured: str = ""
 
     @property
     def chosen(self) -> Candidate:
@@ -65,12 +69,12 @@ def choose(
         table: With measured networks of the space, to compare at one speed of the machine.
         progress: Called with a line of text and the share done.
     """
-    backend = backend_for(target, table)
+    backend, obstacle = _measuring_backend(target, table, costs)
     predicted = [predicted_figures(costs, row) for row in front.population]
     order = _order(front, front.pick(pick))
-    if not isinstance(backend, MeasuringBackend):
+    if backend is None:
         first = order[0]
-        return Choice(first, (_candidate(front, first, predicted[first], {}, budgets),))
+        return Choice(first, (_candidate(front, first, predicted[first], {}, budgets),), obstacle)
     anchors = (
         {} if table is None else space_anchors(costs.space, backend, target, table, costs.source)
     )
@@ -102,6 +106,26 @@ def choose(
     nearest = int(np.argmin(excess))
     tried.append(tried.pop(nearest))
     return Choice(indices[nearest], tuple(tried))
+
+
+def _measuring_backend(
+    target: Target, table: CostTable | None, costs: CompiledCosts
+) -> tuple[MeasuringBackend | None, str]:
+    """What measures the target now, or None and why not; a formula needs no reason."""
+    try:
+        backend = backend_for(target, table)
+    except (PluginError, TargetError) as error:
+        obstacle = str(error)
+    else:
+        if not isinstance(backend, MeasuringBackend):
+            return None, ""
+        available = backend.is_available(target)
+        if available.works:
+            return backend, ""
+        obstacle = available.reason
+    if costs.source.runtime.startswith(PUBLISHED):
+        return None, f"published table ({obstacle})"
+    return None, obstacle
 
 
 def predicted_figures(costs: CompiledCosts, row: np.ndarray) -> dict[str, CostFigure]:

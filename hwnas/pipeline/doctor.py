@@ -4,6 +4,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from hwnas.costs import default_table_path
 from hwnas.errors import HwnasError
 from hwnas.profiling.rapl import find_rapl
 from hwnas.targets import available_targets, get_target
+from hwnas.tvm_worker import find_tvm
 
 __all__ = ["Check", "examine"]
 
 _LITTLE_SPACE_BYTES = 1 << 30
+_HOST = "Debian: apt install g++"
+_CROSS = "Debian: apt install g++-aarch64-linux-gnu; or pip install ziglang"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ def examine() -> list[Check]:
     return [
         Check("python", True, f"{platform.python_version()} on {platform.machine()}"),
         *(_package(name) for name in ("numpy", "onnx", "onnxruntime", "torch")),
+        _tvm(),
+        *_compilers(),
         _engine(),
         *(_target(name) for name in available_targets()),
         _rapl(),
@@ -54,6 +60,31 @@ def _package(name: str) -> Check:
         return Check(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
         return Check(name, False, "not installed", f"pip install {name}")
+
+
+def _tvm() -> Check:
+    found = find_tvm()
+    return Check("tvm", found.works, found.found, found.remedy)
+
+
+def _compilers() -> list[Check]:
+    """What links exported libraries; nothing else needs them."""
+    host = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
+    cross = shutil.which("aarch64-linux-gnu-g++") or find_spec("ziglang")
+    return [
+        Check(
+            "compiler",
+            host is not None,
+            host or "none: no library can be exported",
+            "" if host else _HOST,
+        ),
+        Check(
+            "compiler for aarch64",
+            cross is not None,
+            "there" if cross else "none: nothing can be sent to or exported for such boards",
+            "" if cross else _CROSS,
+        ),
+    ]
 
 
 def _engine() -> Check:

@@ -12,11 +12,12 @@ from hwnas.costs import CostTable
 from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.datasets.image_size import fit_dataset
 from hwnas.errors import ExportError
-from hwnas.export import ExportRequest, export_model
+from hwnas.export import Deployment, ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
 from hwnas.lowering import random_weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
+from hwnas.pipeline.deployment import deployment_for
 from hwnas.pipeline.training import training_options
 from hwnas.profiling import Protocol, backend_for, measure_networks, source_of, space_anchors
 from hwnas.progress import Progress, silent
@@ -32,6 +33,7 @@ __all__ = ["export_run"]
 
 _CHECKED_IMAGES = 64
 _MEASURE_S = 20.0
+_WITH_CODE = ("c", "tvm")
 _EVALUATED_AT_A_TIME = 256
 
 _HOW = {
@@ -60,6 +62,7 @@ def export_run(
     *,
     pick: str = "chosen",
     format: str = "onnx",
+    target: str | None = None,
     finetune_epochs: int = 0,
     table: CostTable | None = None,
     seed: int = 0,
@@ -72,17 +75,21 @@ def export_run(
         out: Folder to write.
         pick: `chosen`, a name in the picks of `front.csv`, or an index there.
         format: As `hwnas.export` knows it.
+        target: Device for which code is generated: a target, or a name of `GENERIC` in
+            `hwnas.pipeline.deployment`; None for the run's. Only formats with code take one.
         finetune_epochs: Epochs of training of this network alone, from inherited weights.
-        table: With measured networks of the space, for a pick that has to be measured first.
+        table: With measured networks of the space, for a pick that has to be measured first;
+            tuning records lie beside it.
         seed: Of the fine-tuning.
         progress: Called with a line of text and the share done.
 
     Raises:
         RunError: The run is not there or not finished.
-        ExportError: The pick is unknown, or the run has no weights.
+        ExportError: The pick is unknown, the run has no weights, or the format takes no target.
+        TargetError: No code can be generated for the target.
     """
     run = RunDirectory.open(run_path)
-    target = run.target
+    deployment = _deployment(run, format, target, table)
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
     architecture = space.architecture(np.array(picked.architecture))
@@ -113,12 +120,35 @@ def export_run(
     module = TorchModule(space.network(architecture), weights)
     module.eval()
     images = dataset.x_test[:_CHECKED_IMAGES]
-    facts = _facts(target, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
+    facts = _facts(run.target, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
     return export_model(
-        ExportRequest(space, architecture, weights, images, _logits(module, images), facts),
+        ExportRequest(
+            space,
+            architecture,
+            weights,
+            images,
+            _logits(module, images),
+            facts,
+            deployment=deployment,
+        ),
         out,
         format,
     )
+
+
+def _deployment(
+    run: RunDirectory, format: str, target: str | None, table: CostTable | None
+) -> Deployment:
+    if format in _WITH_CODE:
+        arguments = run.record.arguments
+        own = get_target(arguments["target"]).with_threads(arguments["threads"])
+        return deployment_for(target, own, table)
+    if target is not None:
+        raise ExportError(
+            f"format {format!r} holds no code for a device: leave --target out, or export "
+            f"{' or '.join(_WITH_CODE)}"
+        )
+    return Deployment()
 
 
 def _picked(run: RunDirectory, pick: str) -> ChosenRecord:

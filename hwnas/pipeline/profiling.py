@@ -5,7 +5,8 @@ import logging
 import numpy as np
 
 from hwnas.costs import CompiledCosts, CostTable, compile_costs
-from hwnas.errors import TableError
+from hwnas.costs.published import published_costs
+from hwnas.errors import PluginError, TableError, TargetError
 from hwnas.profiling import Protocol, backend_for, profile_space, source_of
 from hwnas.progress import Progress, silent
 from hwnas.spaces import SearchSpace
@@ -27,15 +28,21 @@ def costs_of(
 ) -> CompiledCosts:
     """Costs of every architecture of a space, profiling first where rows are missing.
 
+    Rows of the target's own runtime come first. Where they are not complete, the one published
+    source that is complete serves (`hwnas table import`), whether or not the target works here.
+
     Raises:
         TargetError: The target does not work on this machine.
         TableError: The table cannot be read or written.
     """
-    source = source_of(target, backend_for(target, table))
     try:
-        return compile_costs(space, table, source)
-    except TableError as error:
-        log.info("profiling first: %s", error)
+        return compile_costs(space, table, source_of(target, backend_for(target, table)))
+    except (PluginError, TableError, TargetError) as error:
+        log.info("no costs of the target's own: %s", error)
+    published = published_costs(space, table, target.fingerprint)
+    if published is not None:
+        log.info("costs as %s", published.source.runtime)
+        return published
     profile_space(
         space,
         target,
@@ -44,4 +51,4 @@ def costs_of(
         rng=np.random.default_rng(seed),
         progress=progress,
     )
-    return compile_costs(space, table, source)
+    return compile_costs(space, table, source_of(target, backend_for(target, table)))

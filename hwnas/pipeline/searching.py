@@ -232,6 +232,7 @@ def _write_chosen(
             chosen.kept,
             error,
             list(choice.candidates),
+            not_measured=choice.not_measured,
         )
     )
 

@@ -32,6 +32,8 @@ def run_summary(run: RunDirectory) -> tuple[dict[str, Any], str]:
         if limit is not None:
             line += f", budget {format_metric(limit, metric)}"
         lines.append(line)
+    if chosen.not_measured:
+        lines.append(f"  not re-measured: {chosen.not_measured}")
     if chosen.budgets:
         lines.append(f"  budget kept: {'yes' if chosen.budget_kept else 'NO'}")
     error = chosen.error

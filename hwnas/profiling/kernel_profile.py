@@ -31,7 +31,9 @@ __all__ = ["KernelProfile"]
 
 log = logging.getLogger(__name__)
 
-_REVIEW_S = 2.0  # between two looks at the intervals
+_NETWORKS = 20  # for calibration: their kernels are those of the blocks, so few suffice
+_REVIEW_S = 0.2  # between two looks at the intervals, at least
+_REVIEW_SHARE = 0.1  # of the time that looking may take
 _Model = tuple[Graph, Weights]
 
 
@@ -156,7 +158,8 @@ class KernelProfile:
     ) -> None:
         """Take samples until every interval is small enough, or time is up."""
         protocol = self._protocol
-        begin = reviewed = time.monotonic()
+        begin = time.monotonic()
+        due = begin + _REVIEW_S
         needy = self._needy(recorder, wanted)
         while needy and time.monotonic() - begin < limit_s:
             for items, seconds in bench.round(
@@ -164,9 +167,10 @@ class KernelProfile:
             ):
                 recorder.add(items, seconds)
             now = time.monotonic()
-            if now - reviewed > _REVIEW_S:
+            if now > due:
                 needy = self._needy(recorder, wanted)
-                reviewed = time.monotonic()
+                took = time.monotonic() - now
+                due = time.monotonic() + max(_REVIEW_S, took / _REVIEW_SHARE)
                 share = max(1.0 - len(needy) / len(wanted), (now - begin) / limit_s)
                 settled = f"{len(wanted) - len(needy)} of {len(wanted)} settled"
                 progress(f"{text}: {settled}", min(1.0, share))
@@ -200,7 +204,8 @@ class KernelProfile:
         yield group
 
     def _calibration_networks(self) -> dict[str, Architecture]:
-        rows = spread_networks(self._space, self._protocol.networks, np.random.default_rng(0))
+        count = min(self._protocol.networks, _NETWORKS)
+        rows = spread_networks(self._space, count, np.random.default_rng(0))
         return {self._key(a): a for a in map(self._space.architecture, rows)}
 
     def _carriers(self, missing: Mapping[str, Unit]) -> dict[str, Architecture]:

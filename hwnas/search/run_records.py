@@ -153,6 +153,7 @@ class ChosenRecord(_Strict, frozen=True):
         error: Validation and test error.
         candidates: What was measured, in the order in which it was tried.
         schema: Version of the run directory's format.
+        not_measured: Why nothing was measured on a device that could be; empty otherwise.
     """
 
     pick: str
@@ -165,6 +166,7 @@ class ChosenRecord(_Strict, frozen=True):
     error: ErrorRecord
     candidates: list[Candidate] = []
     schema: int = SCHEMA_VERSION
+    not_measured: str = ""
 
 
 _LARGEST_BYTES: dict[type[msgspec.Struct], int] = {RunRecord: 1 << 20, ChosenRecord: 1 << 24}

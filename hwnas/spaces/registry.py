@@ -11,6 +11,7 @@ from hwnas.errors import PluginError, SpaceError
 from hwnas.plugins import load_plugin, plugins
 from hwnas.spaces.cells_digits import cells_digits, cells_digits_free
 from hwnas.spaces.darts import darts
+from hwnas.spaces.fbnet import fbnet, fbnet_cifar
 from hwnas.spaces.mbconv_digits import mbconv_digits
 from hwnas.spaces.ofa_mbv3 import ofa_mbv3
 from hwnas.spaces.proxyless_mobile import proxyless_mobile
@@ -23,6 +24,8 @@ _OWN: dict[str, Callable[..., SearchSpace]] = {
     "cells-digits": cells_digits,
     "cells-digits-free": cells_digits_free,
     "darts": darts,
+    "fbnet": fbnet,
+    "fbnet-cifar": fbnet_cifar,
     "mbconv-digits": mbconv_digits,
     "ofa-mbv3": ofa_mbv3,
     "proxyless-mobile": proxyless_mobile,

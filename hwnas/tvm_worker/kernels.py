@@ -95,17 +95,9 @@ def kernels_of(module: tvm.IRModule) -> dict[str, CompilerKernel]:
     return found
 
 
-def calls_of(module: tvm.IRModule, *, piece: bool = False) -> tuple[str, ...]:
-    """Names of the PrimFuncs in the order in which `main` calls them, with repetitions.
-
-    Args:
-        module: Fused.
-        piece: Whether it is a piece of a network: transposes of its inputs and into its outputs
-            are then left out, since inside a network the neighbours speak the same layout.
-    """
-    calls = list(_bound_calls(module))
-    outer = _outer_transposes(module, calls) if piece else set()
-    return tuple(call.args[0].name_hint for var, call in calls if var not in outer)
+def calls_of(module: tvm.IRModule) -> tuple[str, ...]:
+    """Names of the PrimFuncs in the order in which `main` calls them, with repetitions."""
+    return tuple(call.args[0].name_hint for call in _calls(module))
 
 
 def module_of(kernels: Mapping[str, CompilerKernel]) -> tvm.IRModule:
@@ -139,10 +131,6 @@ def module_of(kernels: Mapping[str, CompilerKernel]) -> tvm.IRModule:
 
 
 def _calls(module: tvm.IRModule) -> Iterable[relax.Call]:
-    return (call for _, call in _bound_calls(module))
-
-
-def _bound_calls(module: tvm.IRModule) -> Iterable[tuple[relax.Var, relax.Call]]:
     """Calls of `call_tir` in the order of `main`; a reshape is none, it becomes a view."""
     operator = tvm.ir.Op.get("relax.call_tir")
     views = {
@@ -155,26 +143,7 @@ def _bound_calls(module: tvm.IRModule) -> Iterable[tuple[relax.Var, relax.Call]]
             value = binding.value
             called = isinstance(value, relax.Call) and value.op == operator
             if called and value.args[0].name_hint not in views:
-                yield binding.var, value
-
-
-def _outer_transposes(
-    module: tvm.IRModule, calls: Iterable[tuple[relax.Var, relax.Call]]
-) -> set[relax.Var]:
-    """Variables of transposes that read a parameter of `main` or write what it returns."""
-    main = module["main"]
-    parameters = set(main.params)
-    returned = {main.body.body}
-    for block in main.body.blocks:
-        for binding in block.bindings:
-            if binding.var in returned and isinstance(binding.value, relax.Var):
-                returned.add(binding.value)
-    return {
-        var
-        for var, call in calls
-        if call.args[0].name_hint.rstrip("0123456789") == "transpose"
-        and (call.args[1][0] in parameters or var in returned)
-    }
+                yield value
 
 
 def _is_constant(argument: relax.Expr) -> bool:

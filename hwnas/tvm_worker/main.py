@@ -4,21 +4,28 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
+import numpy as np
 import tvm
 import tvm_ffi
 
 from hwnas.errors import HwnasError
-from hwnas.tvm_worker.building import compile_module, llvm_target
+from hwnas.tvm_worker.building import llvm_target
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
 from hwnas.tvm_worker.messages import (
     Array,
-    BuildNetwork,
+    BuildForDevice,
+    BuildNetworks,
     Built,
+    BuiltNetworks,
+    CloseDevice,
+    DeviceRequest,
     Done,
+    ExportLibrary,
     Failed,
     Greeting,
     KernelRecord,
@@ -28,17 +35,26 @@ from hwnas.tvm_worker.messages import (
     Request,
     Results,
     Run,
+    RunLibrary,
+    RunOnDevice,
     Time,
+    TimeChainOnDevice,
     Timed,
     TimeKernels,
+    TimeOnDevice,
     Tune,
     Tuned,
     Working,
+    WriteC,
     read_frame,
     write_frame,
 )
+from hwnas.tvm_worker.networks import build_networks, untuned_kernels
 from hwnas.tvm_worker.relax_module import fuse, import_onnx
 from hwnas.tvm_worker.timing import LoadedNetwork, time_kernels, time_networks
+
+if TYPE_CHECKING:
+    from hwnas.tvm_worker.remote_bench import DeviceBenches
 
 __all__ = ["main"]
 
@@ -51,7 +67,9 @@ class Worker:
     def __init__(self) -> None:
         self._kernels: dict[str, CompilerKernel] = {}
         self._networks: dict[int, LoadedNetwork] = {}
-        self._handle = 0
+        # A handle that a process gave out before it died must not name a network of the next.
+        self._handle = os.getpid() << 32
+        self._devices: DeviceBenches | None = None
 
     def answer(self, request: Request, report: Report) -> object:
         """The result of a request."""
@@ -60,8 +78,8 @@ class Worker:
                 return self._lower(request, report)
             case Tune():
                 return self._tune(request, report)
-            case BuildNetwork():
-                return self._build(request)
+            case BuildNetworks():
+                return self._build(request, report)
             case Run():
                 inputs = [array.numpy() for array in request.inputs]
                 outputs = self._networks[request.handle].run_on(inputs)
@@ -74,19 +92,47 @@ class Worker:
                 network = self._networks[request.handle]
                 times = time_kernels(network, warmup=request.warmup, passes=request.passes)
                 return Timed(times)
+            case ExportLibrary():
+                from hwnas.tvm_worker.exporting import export_library
+
+                return export_library(request)
+            case RunLibrary():
+                from hwnas.tvm_worker.exporting import run_library
+
+                images = request.images.numpy().astype(np.float32)
+                return Results((Array.of(run_library(Path(request.path), images)),))
+            case WriteC():
+                from hwnas.tvm_worker.c_source import c_network
+
+                return c_network(fuse(import_onnx(request.model)))
+            case (
+                BuildForDevice()
+                | TimeOnDevice()
+                | TimeChainOnDevice()
+                | RunOnDevice()
+                | CloseDevice()
+            ):
+                return self._on_device(request)
             case Release():
                 for handle in request.handles:
                     self._networks.pop(handle, None)
                 return Results(())
+
+    def _on_device(self, request: DeviceRequest) -> object:
+        from hwnas.tvm_worker.remote_bench import DeviceBenches
+
+        if self._devices is None:
+            self._devices = DeviceBenches()
+        return self._devices.answer(request, self._kernels)
 
     def _lower(self, request: Lower, report: Report) -> Lowered:
         calls = {}
         found: dict[str, CompilerKernel] = {}
         for number, (name, model) in enumerate(request.models.items()):
             report(f"lowering {name}", number / len(request.models))
-            module = fuse(import_onnx(model))
+            module = fuse(import_onnx(model), piece=request.pieces)
             kernels = kernels_of(module)
-            names = calls_of(module, piece=request.pieces)
+            names = calls_of(module)
             calls[name] = tuple(kernels[call].key for call in names)
             found |= {kernels[call].key: kernels[call] for call in names}
         self._kernels |= found
@@ -96,38 +142,45 @@ class Worker:
         from hwnas.tvm_worker.tuning import tune
 
         kernels = {f"kernel_{key}": self._kernels[key] for key in request.keys}
-        summary = tune(
-            module_of(kernels),
-            llvm_target(request.target),
-            Path(request.database),
-            limit_s=request.limit_s,
-            trials=request.trials,
-            seed=request.seed,
-            on_progress=report,
-        )
+        with ExitStack() as stack:
+            runner = None
+            if request.tracker:
+                from hwnas.tvm_worker.remote_tuning import RemoteRunner
+
+                runner = RemoteRunner(request.target, request.tracker, request.key)
+                stack.callback(runner.close)
+            summary = tune(
+                module_of(kernels),
+                llvm_target(request.target),
+                Path(request.database),
+                limit_s=request.limit_s,
+                trials=request.trials,
+                seed=request.seed,
+                on_progress=report,
+                runner=runner,
+            )
         left = tuple(name.removeprefix("kernel_") for name in summary.left)
         return Tuned(summary.tuned, summary.reused, summary.trials, summary.seconds, left)
 
-    def _build(self, request: BuildNetwork) -> Built:
-        module = fuse(import_onnx(request.model))
-        named = kernels_of(module)
-        keys = tuple(named[name].key for name in calls_of(module))
-        inputs = [
-            (tuple(int(side) for side in v.ty.shape), str(v.ty.dtype))
-            for v in module["main"].params
-        ]
+    def _build(self, request: BuildNetworks, report: Report) -> BuiltNetworks:
         target = llvm_target(request.target)
-        if request.database is not None:
-            from hwnas.tvm_worker.tuning import apply_database
-
-            module, left = apply_database(module, target, Path(request.database))
-            if left:
-                self._kernels |= {kernel.key: kernel for kernel in named.values()}
-                return Built(0, keys, tuple(named[name].key for name in left))
-        self._handle += 1
-        executable = compile_module(module, target)
-        self._networks[self._handle] = LoadedNetwork(executable, inputs, keys)
-        return Built(self._handle, keys, ())
+        modules = {}
+        for number, (name, model) in enumerate(request.models.items()):
+            report(f"lowering {len(request.models)} networks", number / len(request.models))
+            modules[name] = fuse(import_onnx(model))
+        database = None if request.database is None else Path(request.database)
+        if database is not None:
+            untuned = untuned_kernels(modules, target, database)
+            if untuned:
+                self._kernels |= untuned
+                return BuiltNetworks({}, tuple(untuned))
+        report(f"compiling {len(modules)} networks", 0.0)
+        built = {}
+        for name, network in build_networks(modules, target, database).items():
+            self._handle += 1
+            self._networks[self._handle] = network
+            built[name] = Built(self._handle, network.kernels)
+        return BuiltNetworks(built)
 
 
 def main() -> None:
@@ -147,7 +200,7 @@ def _serve(worker: Worker, content: bytes, answers: BinaryIO) -> None:
     encode = msgspec.msgpack.encode
 
     def report(text: str, share: float) -> None:
-        write_frame(answers, encode(Working(text, share)))
+        write_frame(answers, encode(Working(str(text), share)))
 
     try:
         request = msgspec.msgpack.decode(content, type=Request)

@@ -12,11 +12,17 @@ import numpy.typing as npt
 
 __all__ = [
     "Array",
-    "BuildNetwork",
+    "BuildForDevice",
+    "BuildNetworks",
     "Built",
+    "BuiltForDevice",
+    "BuiltNetworks",
     "CCall",
     "CNetwork",
+    "CloseDevice",
     "CodeTarget",
+    "DeviceRequest",
+    "DeviceSample",
     "Done",
     "ExportLibrary",
     "ExportedLibrary",
@@ -32,9 +38,13 @@ __all__ = [
     "Results",
     "Run",
     "RunLibrary",
+    "RunOnDevice",
     "Time",
+    "TimeChainOnDevice",
     "TimeKernels",
+    "TimeOnDevice",
     "Timed",
+    "TimedOnDevice",
     "Tune",
     "Tuned",
     "Working",
@@ -128,6 +138,8 @@ class Tune(msgspec.Struct, frozen=True, tag=True):
         limit_s: Wall time after which tuning stops.
         trials: Measured candidates after which it stops.
         seed: Of the search.
+        tracker: Where boards are registered that time the candidates; empty times them here.
+        key: Of these boards.
         weights: How often a second of each kernel counts, by key; 1 where none is given.
     """
 
@@ -138,6 +150,8 @@ class Tune(msgspec.Struct, frozen=True, tag=True):
     trials: int | None = None
     seed: int = 0
     weights: dict[str, float] = {}
+    tracker: str = ""
+    key: str = ""
 
 
 class Tuned(msgspec.Struct, frozen=True):
@@ -150,16 +164,16 @@ class Tuned(msgspec.Struct, frozen=True):
     left: tuple[str, ...]
 
 
-class BuildNetwork(msgspec.Struct, frozen=True, tag=True):
-    """Compile a model: `Built`.
+class BuildNetworks(msgspec.Struct, frozen=True, tag=True):
+    """Compile models together: `BuiltNetworks`.
 
     Args:
-        model: ONNX.
+        models: ONNX, by any name.
         target: What for.
         database: Folder of tuning records; None builds naive code, for results, never for times.
     """
 
-    model: bytes
+    models: dict[str, bytes]
     target: CodeTarget
     database: str | None = None
 
@@ -168,14 +182,24 @@ class Built(msgspec.Struct, frozen=True):
     """A compiled network in the child.
 
     Args:
-        handle: Its number; 0 if it was not built because kernels are untuned.
+        handle: Its number.
         kernels: Keys of its kernels in the order of its calls.
-        untuned: Keys of those without a tuning record.
     """
 
     handle: int
     kernels: tuple[str, ...]
-    untuned: tuple[str, ...]
+
+
+class BuiltNetworks(msgspec.Struct, frozen=True):
+    """Compiled networks.
+
+    Args:
+        networks: By the names of the models; none of them if kernels are untuned.
+        untuned: Keys of kernels without a tuning record.
+    """
+
+    networks: dict[str, Built]
+    untuned: tuple[str, ...] = ()
 
 
 class Run(msgspec.Struct, frozen=True, tag=True):
@@ -226,7 +250,6 @@ class ExportLibrary(msgspec.Struct, frozen=True, tag=True):
         model: ONNX.
         target: What for.
         path: The file to write.
-        linker: Command that links shared libraries for the target.
         database: Folder of tuning records; None gives naive code.
         twin: Build the code of the target's schedules for this machine, to check its results.
     """
@@ -234,7 +257,6 @@ class ExportLibrary(msgspec.Struct, frozen=True, tag=True):
     model: bytes
     target: CodeTarget
     path: str
-    linker: tuple[str, ...]
     database: str | None = None
     twin: bool = False
 
@@ -312,10 +334,93 @@ class CNetwork(msgspec.Struct, frozen=True):
     output_shape: tuple[int, ...]
 
 
+class BuildForDevice(msgspec.Struct, frozen=True, tag=True):
+    """Compile networks and kernels for boards and link them: `BuiltForDevice`.
+
+    Args:
+        networks: ONNX models by name.
+        kernels: Keys of kernels that were lowered before, to be timed one by one.
+        target: What for.
+        tracker: Address of the tracker at which the boards are registered.
+        key: Of their kind.
+        database: Folder of tuning records; None builds naive code, for results only.
+    """
+
+    networks: dict[str, bytes]
+    kernels: tuple[str, ...]
+    target: CodeTarget
+    tracker: str
+    key: str
+    database: str | None = None
+
+
+class BuiltForDevice(msgspec.Struct, frozen=True):
+    """What was compiled; it is sent to boards when first wanted there.
+
+    Args:
+        handle: Its number; 0 if nothing was built because kernels are untuned.
+        calls: Keys of each network's kernels in the order of its calls.
+        untuned: Keys of those without a tuning record.
+    """
+
+    handle: int
+    calls: dict[str, tuple[str, ...]]
+    untuned: tuple[str, ...]
+
+
+class TimeOnDevice(msgspec.Struct, frozen=True, tag=True):
+    """Time networks and kernels on all boards at once: `TimedOnDevice`."""
+
+    handle: int
+    networks: tuple[str, ...]
+    kernels: tuple[str, ...]
+    warmup: int
+    passes: int
+
+
+class TimeChainOnDevice(msgspec.Struct, frozen=True, tag=True):
+    """Time networks, each given as handle and name, on one and the same board: `TimedOnDevice`."""
+
+    members: tuple[tuple[int, str], ...]
+    warmup: int
+    passes: int
+
+
+class DeviceSample(msgspec.Struct, frozen=True):
+    """What one board measured in one go: medians over the passes, wall time in s."""
+
+    device: str
+    names: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+
+class TimedOnDevice(msgspec.Struct, frozen=True):
+    """All that was measured, and why some is missing; empty if nothing is."""
+
+    samples: tuple[DeviceSample, ...]
+    failure: str = ""
+
+
+class RunOnDevice(msgspec.Struct, frozen=True, tag=True):
+    """Run a network on a board on given inputs: `Results`."""
+
+    handle: int
+    network: str
+    inputs: tuple[Array, ...]
+
+
+class CloseDevice(msgspec.Struct, frozen=True, tag=True):
+    """Forget what was compiled and end the sessions: an empty `Results`."""
+
+    handle: int
+
+
+DeviceRequest = BuildForDevice | TimeOnDevice | TimeChainOnDevice | RunOnDevice | CloseDevice
 Request = (
-    Lower
+    DeviceRequest
+    | Lower
     | Tune
-    | BuildNetwork
+    | BuildNetworks
     | Run
     | Time
     | TimeKernels

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import lru_cache
 from types import TracebackType
@@ -98,11 +99,18 @@ class TvmWorker:
         process = self._running()
         assert process.stdin is not None
         action = type(message).__name__
+        deadline = time.monotonic() + timeout_s
+        # A model does not fit into the pipe, and a child that is stuck reads nothing.
+        limit = threading.Timer(timeout_s, _kill_session, (process,))
+        limit.start()
         try:
             write_frame(process.stdin, msgspec.msgpack.encode(message))
         except BrokenPipeError:
+            if time.monotonic() >= deadline:
+                raise MeasurementError(_stuck(action)) from None
             raise self._ended(action) from None
-        deadline = time.monotonic() + timeout_s
+        finally:
+            limit.cancel()
         while True:
             content = self._read(process, deadline, action)
             response = msgspec.msgpack.decode(content, type=Response)
@@ -162,7 +170,7 @@ class TvmWorker:
         )
         if not ready:
             _kill_session(process)
-            raise MeasurementError(f"TVM was stuck in {action} and was ended")
+            raise MeasurementError(_stuck(action))
         content = read_frame(process.stdout)
         if content is None:
             raise self._ended(action)
@@ -188,6 +196,10 @@ def shared_worker(threads: int = 1) -> TvmWorker:
     worker = TvmWorker(threads)
     atexit.register(worker.close)
     return worker
+
+
+def _stuck(action: str) -> str:
+    return f"TVM was stuck in {action} and was ended"
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:

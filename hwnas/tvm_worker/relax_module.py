@@ -5,8 +5,10 @@ network and a piece of it give equal kernels.
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import tvm
 from tvm import relax
@@ -14,6 +16,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.relax.frontend.onnx import from_onnx
 
 from hwnas.errors import LoweringError
+from hwnas.tvm_worker.schedule_layout import ChannelsLast
 
 __all__ = ["fuse", "import_onnx", "plain_target"]
 
@@ -49,13 +52,24 @@ def import_onnx(model: bytes) -> tvm.IRModule:
         ) from error
 
 
-def fuse(module: tvm.IRModule) -> tvm.IRModule:
-    """Legalise and fuse into PrimFuncs."""
+def fuse(module: tvm.IRModule, *, piece: bool = False) -> tvm.IRModule:
+    """Bring maps into channels-last layout, legalise, and fuse into PrimFuncs.
+
+    Args:
+        module: High-level Relax.
+        piece: Whether it is a piece of a network, whose inputs and results are then maps of that
+            layout, as between pieces.
+
+    Raises:
+        LoweringError: TVM cannot legalise an operator.
+    """
     passes = tvm.transform.Sequential(
         [
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
-            FoldReshapedConstants(),
+            FoldSmallConstants(),
+            ChannelsLast(borders=piece),
+            FoldSmallConstants(),
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
@@ -70,12 +84,13 @@ def fuse(module: tvm.IRModule) -> tvm.IRModule:
         raise LoweringError(f"TVM cannot lower the network: {_first_line(error)}") from error
 
 
-@tvm.transform.module_pass(opt_level=0, name="hwnas.FoldReshapedConstants")
-class FoldReshapedConstants:
-    """Reshape and transpose constants here.
+@tvm.transform.module_pass(opt_level=0, name="hwnas.FoldSmallConstants")
+class FoldSmallConstants:
+    """Reshape and transpose constants, and make `clip` of what the importer makes of `Clip`.
 
     TVM's own FoldConstant compiles and runs a function for each of them, which is nine tenths of
-    the time that lowering a small network takes.
+    the time that lowering a small network takes. The importer turns `Clip` into two functions
+    whose limits depend on whether a constant is not a number.
     """
 
     def transform_module(
@@ -88,7 +103,7 @@ class FoldReshapedConstants:
         for name, function in module.functions_items():
             if isinstance(function, relax.Function):
                 rewriter.builder_.update_func(name, rewriter.visit_expr(function))
-        return rewriter.builder_.get()
+        return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
 
 
 @mutator
@@ -96,22 +111,49 @@ class _ConstantFolder(PyExprMutator):  # type: ignore[misc]  # TVM is untyped
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         name = getattr(call.op, "name", "")
-        if name not in ("relax.reshape", "relax.permute_dims"):
-            return call
-        source = call.args[0]
-        if isinstance(source, relax.Var):
-            source = self.lookup_binding(source)
-        if not isinstance(source, tvm.ir.Constant):
-            return call
-        values = source.value.numpy()
-        if name == "relax.reshape":
+        if name == "relax.call_tir":
+            return self._limit(call)
+        known = [self._value(argument) for argument in call.args]
+        if name == "relax.isnan" and known[0] is not None:
+            return relax.const(np.isnan(known[0]))
+        if name == "relax.where" and all(value is not None for value in known):
+            return relax.const(np.where(*known))
+        if name == "relax.reshape" and known[0] is not None:
             shape = call.args[1]
-            if not isinstance(shape, relax.ShapeExpr):
-                return call
-            return relax.const(values.reshape([int(side) for side in shape.values]))
-        axes = call.attrs.axes
-        order = None if axes is None else [int(axis) for axis in axes]
-        return relax.const(np.ascontiguousarray(values.transpose(order)))
+            if isinstance(shape, relax.ShapeExpr):
+                return relax.const(known[0].reshape([int(side) for side in shape.values]))
+        if name == "relax.permute_dims" and known[0] is not None:
+            axes = call.attrs.axes
+            order = None if axes is None else [int(axis) for axis in axes]
+            return relax.const(np.ascontiguousarray(known[0].transpose(order)))
+        return call
+
+    def _limit(self, call: relax.Call) -> relax.Expr:
+        """A call of a function `maximum` or `minimum` with a scalar as an operator."""
+        name = call.args[0].name_hint.rstrip("0123456789")
+        arguments = list(call.args[1])
+        if name not in ("maximum", "minimum") or len(arguments) != 2:
+            return call
+        x, limit = arguments[0], self._value(arguments[1])
+        if limit is None or limit.ndim:
+            return call
+        inner = self.lookup_binding(x) if isinstance(x, relax.Var) else None
+        if name == "minimum" and getattr(getattr(inner, "op", None), "name", "") == "relax.maximum":
+            low = self._value(inner.args[1])
+            if low is not None and not low.ndim:
+                return relax.op.clip(inner.args[0], float(low), float(limit))
+        made: relax.Expr = getattr(relax.op, name)(x, relax.const(limit))
+        return made
+
+    def _value(self, expression: relax.Expr) -> npt.NDArray[Any] | None:
+        """A constant's value, also behind a variable."""
+        if isinstance(expression, relax.Var):
+            expression = self.lookup_binding(expression)
+        if not isinstance(expression, tvm.ir.Constant):
+            return None
+        found = expression.value
+        value: npt.NDArray[Any] = found.numpy() if hasattr(found, "numpy") else np.asarray(found)
+        return value
 
 
 def _constants_to_initialisers(graph: onnx.GraphProto) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tvm
+import tvm_ffi
 from tvm import relax
-from tvm.runtime.vm import VMInstrumentReturnKind
+
+from hwnas import _core
+from hwnas.errors import MeasurementError
 
 __all__ = ["KernelWatch", "LoadedNetwork", "time_kernels", "time_networks"]
 
 _EXAMPLE_SEED = 0
 _BUILTIN = "vm.builtin"
-_EMPTY_PASSES = 30
+_EMPTY_PASSES = 200
 _TICK_S = 1e-9  # of the clocks; a kernel is never free
 _MOST_ARGUMENTS = 8  # a watched call takes longer with each; kernels with more count as with 8
 
@@ -32,6 +35,7 @@ class LoadedNetwork:
         executable: What was compiled.
         inputs: Shape and type of each input.
         kernels: Keys of its kernels in the order of its calls.
+        function: Its name in the executable.
     """
 
     def __init__(
@@ -39,10 +43,12 @@ class LoadedNetwork:
         executable: relax.VMExecutable,
         inputs: Sequence[tuple[tuple[int, ...], str]],
         kernels: tuple[str, ...],
+        function: str = "main",
     ) -> None:
         self.kernels = kernels
         self._executable = executable
-        self._main = relax.VirtualMachine(executable, tvm.cpu())["main"]
+        self._function = function
+        self._main = relax.VirtualMachine(executable, tvm.cpu())[function]
         self._watched: tuple[relax.VirtualMachine, KernelWatch] | None = None
         rng = np.random.default_rng(_EXAMPLE_SEED)
         self._inputs = [
@@ -59,45 +65,43 @@ class LoadedNetwork:
         outputs = [found] if isinstance(found, tvm.runtime.Tensor) else list(found)
         return [output.numpy() for output in outputs]
 
-    def run_watched(self) -> list[Call]:
-        """Run once under a watch; its calls in order."""
-        if self._watched is None:  # a machine that was watched once stays slow: it gets its own
+    def run_watched(self, passes: int = 1) -> list[Call]:
+        """Run under a watch; all calls in order."""
+        if self._watched is None:  # a machine that is watched takes longer: it gets its own
             vm = relax.VirtualMachine(self._executable, tvm.cpu())
             self._watched = vm, KernelWatch(vm)
         vm, watch = self._watched
-        vm["main"](*self._inputs)
+        main = vm[self._function]
+        for _ in range(passes):
+            main(*self._inputs)
         return watch.take()
 
 
 class KernelWatch:
     """Times every kernel that a virtual machine calls, between its neighbours.
 
-    The times hold what the watch itself takes: see `empty_calls_s`.
+    The times hold what the watch itself takes: see `empty_calls_s`. Calls are to be taken by the
+    thread that ran the machine.
 
     Args:
         vm: The machine; it is watched from now on.
     """
 
     def __init__(self, vm: relax.VirtualMachine) -> None:
-        self._calls: list[Call] = []
-        self._cpu_ns = self._wall_ns = 0
-        vm.set_instrument(self._note)
+        function = tvm_ffi.Function.__from_extern_c__(
+            _core.watch_address(), keep_alive_object=self
+        )
+        vm.set_instrument(function)
 
     def take(self) -> list[Call]:
-        """Kernel calls since the last take."""
-        calls, self._calls = self._calls, []
-        return calls
-
-    def _note(self, _function: Any, name: str, before: bool, _result: Any, *given: Any) -> int:
-        if before:
-            self._wall_ns = time.perf_counter_ns()
-            self._cpu_ns = time.thread_time_ns()
-        else:
-            cpu = time.thread_time_ns() - self._cpu_ns
-            wall = time.perf_counter_ns() - self._wall_ns
-            if not name.startswith(_BUILTIN):
-                self._calls.append((name, len(given), cpu, wall))
-        return int(VMInstrumentReturnKind.NO_OP)
+        """Kernel calls since the last take; the machine's own functions are left out."""
+        names, rows = _core.take_call_times(id(self))
+        own = {place for place, name in enumerate(names) if name.startswith(_BUILTIN)}
+        return [
+            (names[place], arguments, cpu, wall)
+            for place, arguments, cpu, wall in rows.tolist()
+            if place not in own
+        ]
 
 
 def time_networks(
@@ -124,14 +128,19 @@ def time_kernels(network: LoadedNetwork, *, warmup: int, passes: int) -> tuple[S
     The kernels run inside the network, with the caches as their predecessors leave them.
     """
     empty = empty_calls_s()
-    for _ in range(warmup):
-        network.run_watched()
-    runs = [network.run_watched() for _ in range(passes)]
-    times = np.median([[(cpu, wall) for _, _, cpu, wall in run] for run in runs], axis=0)
-    arguments = [min(given, _MOST_ARGUMENTS) for _, given, _, _ in runs[0]]
+    network.run_watched(warmup)
+    calls = network.run_watched(passes)
+    times = np.array([call[2:] for call in calls], dtype=np.float64)
+    if len(calls) != passes * len(network.kernels):
+        raise MeasurementError(
+            f"TVM called {len(calls)} kernels in {passes} runs of a network of "
+            f"{len(network.kernels)}: its kernels cannot be told apart"
+        )
+    medians = np.median(times.reshape(passes, -1, 2), axis=0)
+    arguments = [min(call[1], _MOST_ARGUMENTS) for call in calls[: len(network.kernels)]]
     return tuple(
         (max(_TICK_S, 1e-9 * cpu - empty[given][0]), max(_TICK_S, 1e-9 * wall - empty[given][1]))
-        for (cpu, wall), given in zip(times.tolist(), arguments, strict=True)
+        for (cpu, wall), given in zip(medians.tolist(), arguments, strict=True)
     )
 
 
@@ -152,12 +161,11 @@ def empty_calls_s() -> dict[int, Seconds]:
         builder.emit_func_output(output)
     target = tvm.target.Target({"kind": "llvm", "num-cores": 1})
     network = LoadedNetwork(tvm.compile(builder.get(), target=target), [((1,), "float32")], ())
-    runs = [network.run_watched() for _ in range(_EMPTY_PASSES)]
-    found: dict[int, Seconds] = {}
-    for position, (_, given, _, _) in enumerate(runs[0]):
-        times = np.array([run[position][2:] for run in runs])
-        cpu, wall = 1e-9 * np.median(times, axis=0)
-        found[given] = (float(cpu), float(wall))
+    calls = network.run_watched(_EMPTY_PASSES)
+    times = np.array([call[2:] for call in calls], dtype=np.float64)
+    medians = 1e-9 * np.median(times.reshape(_EMPTY_PASSES, -1, 2), axis=0)
+    arguments = [call[1] for call in calls]
+    found = {n: (cpu, wall) for n, (cpu, wall) in zip(arguments, medians.tolist(), strict=False)}
     return {n: found.get(n, found[max(found)]) for n in range(_MOST_ARGUMENTS + 1)}
 
 

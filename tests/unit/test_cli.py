@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hwnas import cli
+from hwnas.spaces import get_space
 
 
 @pytest.fixture
@@ -205,3 +207,24 @@ def test_the_seed_reaches_the_search(hwnas, tmp_path):
     histories = [(tmp_path / seed / "history.parquet").read_bytes() for seed in ("1", "2")]
     assert [run["seed"] for run in runs] == [1, 2]
     assert histories[0] != histories[1]
+
+
+def test_a_published_table_is_imported_and_what_it_is_worth_is_shown(hwnas, tmp_path):
+    space = get_space("mbconv-digits")
+    rows = space.sample(40, np.random.default_rng(0)).tolist()
+    table = tmp_path / "networks.csv"
+    lines = [f"{' '.join(map(str, row))},{1 + sum(row) / 10}" for row in rows]
+    table.write_text("arch,latency_ms\n" + "\n".join(lines) + "\nx,-1\n")
+    command = ("table", "import", str(table), "--target", "pixel_3", "--space", "mbconv-digits")
+
+    refused = hwnas(*command, "--table", hwnas.table)
+    code, out, err = hwnas(*command, "--table", hwnas.table, "--skip-bad", "--json")
+
+    assert refused[0] == 1
+    assert "row 42: latency_ms is -1" in refused[2]
+    found = json.loads(out)
+    assert code == 0
+    assert found["source"] == "published: networks"
+    assert found["fit"]["networks"] == 40
+    assert 0.0 <= found["fit"]["left_out_w10"] <= 1.0
+    assert "1 bad rows left out" in err

@@ -7,5 +7,6 @@ namespace hwnas {
 
 void bind_costing(nanobind::module_& module);
 void bind_search(nanobind::module_& module);
+void bind_watch(nanobind::module_& module);
 
 }  // namespace hwnas

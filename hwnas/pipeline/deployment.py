@@ -1,0 +1,60 @@
+"""The device that exported code is for: a target, or a processor that many machines have."""
+
+from hwnas.backends.tvm_kernels import code_target
+from hwnas.costs import CostTable
+from hwnas.errors import TargetError
+from hwnas.export import Deployment
+from hwnas.pipeline.searching import target_record
+from hwnas.search.run_records import TargetRecord
+from hwnas.targets import Target, get_target
+from hwnas.tvm_worker.messages import CodeTarget
+
+__all__ = ["GENERIC", "deployment_for"]
+
+_X86_64, _AARCH64 = "x86_64-linux-gnu", "aarch64-linux-gnu"
+GENERIC = {
+    "x86-64": CodeTarget("x86-64", _X86_64),
+    "x86-64-v2": CodeTarget("x86-64-v2", _X86_64),
+    "x86-64-v3": CodeTarget("x86-64-v3", _X86_64),
+    "x86-64-v4": CodeTarget("x86-64-v4", _X86_64),
+    "aarch64": CodeTarget("generic", _AARCH64),
+}
+"""Processors without a device file, by LLVM's names; the levels are those of the x86-64 psABI."""
+
+_TUNED_HERE = "tvm-cpu"
+_TVM_BACKENDS = ("tvm-cpu", "tvm-rpc")
+
+
+def deployment_for(name: str | None, run_target: Target, table: CostTable | None) -> Deployment:
+    """What code is generated for.
+
+    Args:
+        name: A target, a name of `GENERIC`, or None for the run's target, or for this machine if
+            no code can be generated for that.
+        run_target: The run's target.
+        table: Beside which tuning records lie.
+
+    Raises:
+        TargetError: The target is unknown, or its file does not say what its processor is.
+    """
+    if name in GENERIC:
+        code = GENERIC[name]
+        description = f"any machine whose processor is {code.cpu} ({code.triple})"
+        return Deployment(TargetRecord(name, "", description, 1), code)
+    target = run_target if name is None else get_target(name)
+    if target.processor is None and not target.local:
+        if name is not None:
+            raise TargetError(
+                f"no code can be generated for target {name!r}: its device file has no "
+                f"[processor]; add one, or take one of {', '.join(GENERIC)}"
+            )
+        target = get_target(_TUNED_HERE)
+    by_tvm = target.backend in _TVM_BACKENDS
+    tuned = target if by_tvm or not target.local else get_target(_TUNED_HERE)
+    tuned = tuned.with_threads(target.runtime.threads)
+    return Deployment(
+        target_record(target),
+        code_target(target),
+        None if table is None else table.tuning_folder(tuned.fingerprint),
+        costs_by_tvm=by_tvm,
+    )
