@@ -1,7 +1,7 @@
 """TVM on this machine's processor: tuned kernels, timed inside the networks that call them."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -171,24 +171,29 @@ class TvmCpuBench:
         self._kernels = set(kernels)
         self._target = target
         self._rng = rng
+        self._samples: Counter[str] = Counter()
 
     def round(
         self, needy: Collection[str], *, warmup: int, passes: int
     ) -> Iterator[tuple[Sequence[str], npt.NDArray[np.float64]]]:
-        """The kernels of the network that holds most needy ones, and a needy network as a whole.
+        """The kernels of a network that holds the rarest needy one, and a needy network as a whole.
 
-        A kernel that a network calls several times gives the mean of its calls.
+        Of such networks it is the one with most needy kernels. A kernel that a network calls
+        several times gives the mean of its calls.
         """
         wanted = set(needy)
         names = list(self._networks)
         order = [names[i] for i in self._rng.permutation(len(names))]
-        name = max(order, key=lambda n: len(wanted.intersection(self._networks[n].kernels)))
+        held = {n: wanted.intersection(self._networks[n].kernels) for n in order}
+        rarest = min(set().union(*held.values()), key=self._samples.__getitem__, default="")
+        name = max(order, key=lambda n: (rarest in held[n], len(held[n])))
         network = self._networks[name]
         timed = self._worker.request(TimeKernels(network.handle, warmup, passes), Timed)
         calls: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
         for key, seconds in zip(network.kernels, _by_clock(timed, self._target), strict=True):
             if key in self._kernels:
                 calls[key].append(seconds)
+        self._samples.update(calls.keys())
         if calls:
             yield list(calls), np.array([np.mean(found, axis=0) for found in calls.values()])
         name = next((n for n in order if n in wanted), order[0])

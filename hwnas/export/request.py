@@ -27,12 +27,14 @@ class Deployment:
         target: The device, as the receipt names it.
         code: What LLVM is told of it.
         tuning: Folder of tuning records; None if there are none.
+        tuned_as: The target for which profiling makes those records; empty if none does.
         costs_by_tvm: Whether costs of this device are those of TVM's tuned kernels.
     """
 
     target: TargetRecord = field(default_factory=_this_machine)
     code: CodeTarget = field(default_factory=CodeTarget)
     tuning: Path | None = None
+    tuned_as: str = ""
     costs_by_tvm: bool = False
 
 

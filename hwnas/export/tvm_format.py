@@ -64,12 +64,12 @@ def export_tvm(request: ExportRequest, folder: Path) -> Written:
     done = worker.request(asked, ExportedLibrary)
     _write_runner(folder / RUNNER_NAME)
     if done.untuned:
+        tuned_as = deployment.tuned_as
         log.warning(
-            "%d of %d kernels are untuned code, which is slow: profile a space with target %s "
-            "first, so that they are tuned",
+            "%d of %d kernels are untuned code, which is slow%s",
             len(done.untuned),
             done.kernels,
-            deployment.target.name,
+            f": profile a space with --target {tuned_as} first" if tuned_as else "",
         )
     logits, runtime, not_run = _run(worker, asked, request.images)
     shape = "x".join(map(str, (1, *request.images.shape[1:])))

@@ -56,5 +56,6 @@ def deployment_for(name: str | None, run_target: Target, table: CostTable | None
         target_record(target),
         code_target(target),
         None if table is None else table.tuning_folder(tuned.fingerprint),
+        tuned_as=tuned.name,
         costs_by_tvm=by_tvm,
     )
