@@ -116,8 +116,15 @@ class MeasuringBackend(Backend, Protocol):
 class ModelBackend(Protocol):
     """A backend that also takes finished model files."""
 
-    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> Executable:
+    def compile_model(
+        self, model: onnx.ModelProto | Path, target: Target, *, progress: Progress = silent
+    ) -> Executable:
         """Compile an ONNX model or file; a free batch size is set to 1.
+
+        Args:
+            model: The model, or its file.
+            target: The device.
+            progress: Called where compiling takes long, because kernels are tuned.
 
         Raises:
             LoweringError: The runtime refuses the model, or an input has no fixed shape.

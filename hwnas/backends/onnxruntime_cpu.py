@@ -21,6 +21,7 @@ from hwnas.backends.stopwatch import time_chain
 from hwnas.errors import LoweringError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights, to_onnx
+from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 
 __all__ = ["OnnxRuntimeCpuBackend", "OrtExecutable"]
@@ -135,7 +136,13 @@ class OnnxRuntimeCpuBackend:
         """A session at the highest optimisation level, input filled with standard normal noise."""
         return self.compile_model(to_onnx(graph, weights), target)
 
-    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> OrtExecutable:
+    def compile_model(
+        self,
+        model: onnx.ModelProto | Path,
+        target: Target,
+        *,
+        progress: Progress = silent,  # noqa: ARG002 (the contract gives it)
+    ) -> OrtExecutable:
         """The same for a finished ONNX model or file; a free batch size is set to 1.
 
         Raises:

@@ -91,7 +91,9 @@ class TvmCpuBackend(TvmKernels):
         """
         return self._compile({graph.name: model_bytes(graph, weights)}, target)[graph.name]
 
-    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> TvmExecutable:
+    def compile_model(
+        self, model: onnx.ModelProto | Path, target: Target, *, progress: Progress = silent
+    ) -> TvmExecutable:
         """The same for a finished ONNX model or file; a free batch size is set to 1.
 
         Raises:
@@ -99,7 +101,7 @@ class TvmCpuBackend(TvmKernels):
             MeasurementError: Kernels are left without a tuning record.
         """
         content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
-        return self._compile({"model": content}, target)["model"]
+        return self._compile({"model": content}, target, progress)["model"]
 
     def _compile(
         self, models: Mapping[str, bytes], target: Target, progress: Progress = silent
@@ -176,7 +178,7 @@ class TvmCpuBench:
     def round(
         self, needy: Collection[str], *, warmup: int, passes: int
     ) -> Iterator[tuple[Sequence[str], npt.NDArray[np.float64]]]:
-        """The kernels of a network that holds the rarest needy one, and a needy network as a whole.
+        """The kernels of a network that holds the rarest needy one, and a needy whole network.
 
         Of such networks it is the one with most needy kernels. A kernel that a network calls
         several times gives the mean of its calls.

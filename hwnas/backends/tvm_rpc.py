@@ -10,6 +10,7 @@ import onnx
 
 from hwnas.backends.backend import Availability, Executable, TuningBudget
 from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes
+from hwnas.environment import TRACKER_VARIABLE
 from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights
@@ -30,9 +31,7 @@ from hwnas.tvm_worker.messages import (
 )
 from hwnas.tvm_worker.tracker import ask_tracker, parse_address
 
-__all__ = ["TRACKER_VARIABLE", "RemoteExecutable", "TvmRpcBackend"]
-
-TRACKER_VARIABLE = "HWNAS_TRACKER"
+__all__ = ["RemoteExecutable", "TvmRpcBackend"]
 
 _ON_DEMAND_TRIALS = 64  # for each kernel of a network that no profile has seen
 _KERNELS_A_BOARD = 64  # in one round
@@ -106,7 +105,9 @@ class TvmRpcBackend(TvmKernels):
         """
         return self._compile(model_bytes(graph, weights), graph.name or "network", target)
 
-    def compile_model(self, model: onnx.ModelProto | Path, target: Target) -> RemoteExecutable:
+    def compile_model(
+        self, model: onnx.ModelProto | Path, target: Target, *, progress: Progress = silent
+    ) -> RemoteExecutable:
         """The same for a finished ONNX model or file.
 
         Raises:
@@ -115,7 +116,8 @@ class TvmRpcBackend(TvmKernels):
             MeasurementError: Kernels are left without a tuning record.
         """
         content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
-        return self._compile(content, model.stem if isinstance(model, Path) else "model", target)
+        name = model.stem if isinstance(model, Path) else "model"
+        return self._compile(content, name, target, progress)
 
     def compile_naive(self, graph: Graph, weights: Weights, target: Target) -> RemoteExecutable:
         """A network of untuned kernels: for its results, never for times."""
@@ -153,11 +155,13 @@ class TvmRpcBackend(TvmKernels):
         boards = ask_tracker(parse_address(address)).count(key)
         return TvmRpcBench(self._worker(target), built, kernels, boards, rng)
 
-    def _compile(self, model: bytes, name: str, target: Target) -> RemoteExecutable:
+    def _compile(
+        self, model: bytes, name: str, target: Target, progress: Progress = silent
+    ) -> RemoteExecutable:
         built = self._build({name: model}, (), target)
         if built.untuned:
             budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(built.untuned))
-            self.tune(built.untuned, target, budget, seed=0)
+            self.tune(built.untuned, target, budget, seed=0, progress=progress)
             built = self._build({name: model}, (), target)
         if built.untuned:
             raise _untuned(len(built.untuned), repr(name))

@@ -6,8 +6,9 @@ import sys
 import click
 
 from hwnas.cli.command import command
-from hwnas.cli.options import TRACKER_VARIABLE, tracker_option
+from hwnas.cli.options import tracker_option
 from hwnas.console import Console
+from hwnas.environment import TRACKER_VARIABLE
 
 __all__ = ["device"]
 

@@ -5,9 +5,7 @@ from pathlib import Path
 import click
 
 from hwnas.cli.command import command
-from hwnas.cli.options import (
-    table_option,
-)
+from hwnas.cli.options import table_option, tracker_option
 from hwnas.console import Console
 
 __all__ = ["export"]
@@ -31,6 +29,7 @@ __all__ = ["export"]
 )
 @click.option("--finetune-epochs", type=click.IntRange(0), default=0, show_default=True)
 @table_option
+@tracker_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")
 def export(
     console: Console,

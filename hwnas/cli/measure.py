@@ -11,6 +11,7 @@ from hwnas.cli.options import (
     table_option,
     target_option,
     threads_option,
+    tracker_option,
 )
 from hwnas.console import Console
 
@@ -23,6 +24,7 @@ __all__ = ["measure"]
 @threads_option
 @table_option
 @limit_option
+@tracker_option
 def measure(
     console: Console,
     model: Path,
@@ -32,7 +34,8 @@ def measure(
     limit: str | None,
     seed: int,
 ) -> None:
-    """Measure a whole ONNX model on a target."""
+    """Measure a whole ONNX model on a target; on one that tunes, its kernels are tuned first."""
+    from hwnas.backends import KernelBackend, get_backend
     from hwnas.costs import CostTable, default_table_path
     from hwnas.pipeline.measuring import measure_model
     from hwnas.quantities import format_metric
@@ -40,7 +43,8 @@ def measure(
 
     device = get_target(target).with_threads(threads)
     path = table or default_table_path()
-    opened = CostTable(path, create=False) if path.is_file() else None
+    tunes = isinstance(get_backend(device), KernelBackend)  # its records lie beside the table
+    opened = CostTable(path) if tunes or path.is_file() else None
     with console.progress() as progress:
         found = measure_model(
             model,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hwnas.environment import TRACKER_VARIABLE
+
 if TYPE_CHECKING:
     from hwnas.backends import TuningBudget
     from hwnas.profiling import Protocol
 
 _TRIALS = "trials"
-TRACKER_VARIABLE = "HWNAS_TRACKER"
 
 __all__ = [
     "data_option",

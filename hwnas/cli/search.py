@@ -17,6 +17,9 @@ from hwnas.cli.options import (
     table_option,
     target_option,
     threads_option,
+    tracker_option,
+    tune_budget_option,
+    tuning_budget_of,
 )
 from hwnas.cli.training_options import training_options
 from hwnas.console import Console
@@ -32,6 +35,8 @@ _LARGEST_POPULATION = 10_000_000
 @threads_option
 @table_option
 @limit_option
+@tune_budget_option
+@tracker_option
 @click.option("--latency", metavar="BUDGET", help="Such as 2ms, or 50% of the largest network.")
 @click.option("--energy", metavar="BUDGET", help="Such as 5mJ, or 50%.")
 @click.option("--memory", metavar="BUDGET", help="Peak of activations, such as 1MiB, or 50%.")
@@ -76,6 +81,7 @@ def search(
     threads: int | None,
     table: Path | None,
     limit: str | None,
+    tune_budget: str | None,
     latency: str | None,
     energy: str | None,
     memory: str | None,
@@ -101,6 +107,7 @@ def search(
             opened,
             resume=resume,
             protocol=protocol,
+            tuning=tuning_budget_of(tune_budget),
             progress=progress,
             on_start=lambda run: console.log_to(run.log_path),
         )

@@ -67,7 +67,7 @@ def measure_model(
         raise TargetError(f"{target.name}: {available.reason}; {available.remedy}")
     source = source_of(target, backend)
     found = measure_networks(
-        {"model": backend.compile_model(path, target)},
+        {"model": backend.compile_model(path, target, progress=progress)},
         target,
         backend,
         protocol=protocol,

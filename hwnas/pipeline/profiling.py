@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from hwnas.backends import TuningBudget
 from hwnas.costs import CompiledCosts, CostTable, compile_costs
 from hwnas.costs.published import published_costs
 from hwnas.errors import PluginError, TableError, TargetError
@@ -23,6 +24,7 @@ def costs_of(
     table: CostTable,
     *,
     protocol: Protocol | None = None,
+    tuning: TuningBudget | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> CompiledCosts:
@@ -48,6 +50,7 @@ def costs_of(
         target,
         table,
         protocol=protocol,
+        tuning=tuning,
         rng=np.random.default_rng(seed),
         progress=progress,
     )

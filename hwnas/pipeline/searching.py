@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hwnas.backends import TuningBudget
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.errors import BudgetError, PluginError, SpaceError
 from hwnas.estimators import available_estimators
@@ -55,6 +56,7 @@ def search(
     *,
     resume: bool = False,
     protocol: Protocol | None = None,
+    tuning: TuningBudget | None = None,
     progress: Progress = silent,
     on_start: Callable[[RunDirectory], None] = lambda _: None,
 ) -> RunDirectory:
@@ -66,6 +68,7 @@ def search(
         table: Costs; what it lacks is profiled first.
         resume: Whether to go on with a run that is there.
         protocol: Of all measurements.
+        tuning: How much tuning may take, on targets whose kernels are tuned.
         progress: Called with a line of text and the share done.
         on_start: Called with the run directory as soon as it is there.
 
@@ -76,7 +79,7 @@ def search(
     _check_names(request)
     space = get_space(request.space)
     target = get_target(request.target).with_threads(request.threads)
-    costs = costs_of(space, target, table, protocol=protocol, progress=progress)
+    costs = costs_of(space, target, table, protocol=protocol, tuning=tuning, progress=progress)
     budgets = resolve_budgets(request, costs)
     _check_reachable(costs, budgets)
     run = RunDirectory.create(

@@ -162,10 +162,14 @@ class KernelProfile:
         due = begin + _REVIEW_S
         needy = self._needy(recorder, wanted)
         while needy and time.monotonic() - begin < limit_s:
-            for items, seconds in bench.round(
-                needy, warmup=protocol.warmup, passes=protocol.passes
-            ):
-                recorder.add(items, seconds)
+            try:
+                for items, seconds in bench.round(
+                    needy, warmup=protocol.warmup, passes=protocol.passes
+                ):
+                    recorder.add(items, seconds)
+            except MeasurementError:
+                recorder.flush()  # a device is gone: what it has measured is kept
+                raise
             now = time.monotonic()
             if now > due:
                 needy = self._needy(recorder, wanted)

@@ -12,7 +12,7 @@ import threading
 import time
 from functools import lru_cache
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar, cast
 
 import msgspec
 
@@ -97,14 +97,13 @@ class TvmWorker:
             MeasurementError: The child died or was stuck; the next request starts a new one.
         """
         process = self._running()
-        assert process.stdin is not None
         action = type(message).__name__
         deadline = time.monotonic() + timeout_s
         # A model does not fit into the pipe, and a child that is stuck reads nothing.
         limit = threading.Timer(timeout_s, _kill_session, (process,))
         limit.start()
         try:
-            write_frame(process.stdin, msgspec.msgpack.encode(message))
+            write_frame(cast(BinaryIO, process.stdin), msgspec.msgpack.encode(message))
         except BrokenPipeError:
             if time.monotonic() >= deadline:
                 raise MeasurementError(_stuck(action)) from None
@@ -164,14 +163,14 @@ class TvmWorker:
         return process
 
     def _read(self, process: subprocess.Popen[bytes], deadline: float, action: str) -> bytes:
-        assert process.stdout is not None
+        stream = cast(BinaryIO, process.stdout)
         ready, _, _ = select.select(
             [process.stdout], [], [], max(0.0, deadline - time.monotonic())
         )
         if not ready:
             _kill_session(process)
             raise MeasurementError(_stuck(action))
-        content = read_frame(process.stdout)
+        content = read_frame(stream)
         if content is None:
             raise self._ended(action)
         return content
@@ -212,5 +211,6 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
 
 def _error(failed: Failed) -> HwnasError:
     found = getattr(errors, failed.error, None)
-    known = isinstance(found, type) and issubclass(found, HwnasError)
-    return found(failed.message) if known else MeasurementError(f"TVM: {failed.message}")
+    if isinstance(found, type) and issubclass(found, HwnasError):
+        return found(failed.message)
+    return MeasurementError(f"TVM: {failed.message}")

@@ -116,8 +116,10 @@ class _ConstantFolder(PyExprMutator):  # type: ignore[misc]  # TVM is untyped
         known = [self._value(argument) for argument in call.args]
         if name == "relax.isnan" and known[0] is not None:
             return relax.const(np.isnan(known[0]))
-        if name == "relax.where" and all(value is not None for value in known):
-            return relax.const(np.where(*known))
+        if name == "relax.where":
+            which, first, second = known
+            if which is not None and first is not None and second is not None:
+                return relax.const(np.where(which, first, second))
         if name == "relax.reshape" and known[0] is not None:
             shape = call.args[1]
             if isinstance(shape, relax.ShapeExpr):
@@ -137,8 +139,11 @@ class _ConstantFolder(PyExprMutator):  # type: ignore[misc]  # TVM is untyped
         x, limit = arguments[0], self._value(arguments[1])
         if limit is None or limit.ndim:
             return call
-        inner = self.lookup_binding(x) if isinstance(x, relax.Var) else None
-        if name == "minimum" and getattr(getattr(inner, "op", None), "name", "") == "relax.maximum":
+        inner: Any = self.lookup_binding(x) if isinstance(x, relax.Var) else None
+        if (
+            name == "minimum"
+            and getattr(getattr(inner, "op", None), "name", "") == "relax.maximum"
+        ):
             low = self._value(inner.args[1])
             if low is not None and not low.ndim:
                 return relax.op.clip(inner.args[0], float(low), float(limit))
