@@ -18,7 +18,7 @@ from report_format import emit, result
 from hwnas.lowering import random_weights
 from hwnas.spaces import get_space
 from hwnas.tvm_worker import find_tvm
-from hwnas.tvm_worker.device_process import DeviceProcess
+from hwnas.tvm_worker.devices.process import DeviceProcess
 
 SPACE = "mbconv-digits"
 HERE = ("--host", "127.0.0.1", "--port", "0")
@@ -50,11 +50,11 @@ def measure(
     from hwnas.backends.tvm_kernels import model_bytes
     from hwnas.tvm_worker.building import llvm_target
     from hwnas.tvm_worker.cross_compiling import find_linker
+    from hwnas.tvm_worker.devices.bench import build_kernels
+    from hwnas.tvm_worker.devices.sessions import Boards, Job
     from hwnas.tvm_worker.kernels import kernels_of, module_of
     from hwnas.tvm_worker.messages import CodeTarget
     from hwnas.tvm_worker.relax_module import fuse, import_onnx
-    from hwnas.tvm_worker.remote import Boards, Job
-    from hwnas.tvm_worker.remote_bench import build_kernels
 
     rng = np.random.default_rng(0)
     space = get_space(SPACE)
@@ -110,7 +110,7 @@ def measure(
 
 def _load(board, library) -> float:  # type: ignore[no-untyped-def]
     """Seconds to send and load a library and to call each of its kernels once."""
-    from hwnas.tvm_worker.remote_bench import time_kernel
+    from hwnas.tvm_worker.devices.bench import time_kernel
 
     begin = time.monotonic()
     for name in library.arguments:
@@ -122,7 +122,7 @@ def _compare(board, library, rounds: int, rng) -> list[float]:  # type: ignore[n
     """Remote over local median of each kernel, measured in turns."""
     import tvm
 
-    from hwnas.tvm_worker.remote_bench import time_kernel
+    from hwnas.tvm_worker.devices.bench import time_kernel
 
     here = tvm.runtime.load_module(str(library.path))
     fill = tvm.get_global_func("tvm.contrib.random.random_fill")

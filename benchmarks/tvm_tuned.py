@@ -67,7 +67,7 @@ def compare(name: str, graph: Graph, limit_s: float, cpu: str) -> list[dict]:
 
     from hwnas.tvm_worker.building import compile_module, llvm_target
     from hwnas.tvm_worker.relax_module import fuse, import_onnx
-    from hwnas.tvm_worker.tuning import apply_database, tune
+    from hwnas.tvm_worker.tuning.tuner import apply_database, tune
 
     rng = np.random.default_rng(0)
     model = to_onnx(graph, random_weights(graph, rng)).SerializeToString()

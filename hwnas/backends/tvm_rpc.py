@@ -18,6 +18,7 @@ from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 from hwnas.tvm_worker import TvmWorker, find_tvm
 from hwnas.tvm_worker.cross_compiling import find_linker
+from hwnas.tvm_worker.devices.tracker import ask_tracker, parse_address
 from hwnas.tvm_worker.messages import (
     Array,
     BuildForDevice,
@@ -29,7 +30,6 @@ from hwnas.tvm_worker.messages import (
     TimedOnDevice,
     TimeOnDevice,
 )
-from hwnas.tvm_worker.tracker import ask_tracker, parse_address
 
 __all__ = ["RemoteExecutable", "TvmRpcBackend"]
 

@@ -46,7 +46,7 @@ def serve(
 ) -> None:
     """Serve this machine as a board until Ctrl-C. RPC has no authentication."""
     from hwnas.pipeline.devices import serve_device
-    from hwnas.tvm_worker.tracker import Address
+    from hwnas.tvm_worker.devices.tracker import Address
 
     def ready(address: Address, at: Address) -> None:
         console.emit(
@@ -74,7 +74,7 @@ def serve(
 def tracker(console: Console, host: str, port: int) -> None:
     """Keep a tracker, at which boards register, until Ctrl-C. RPC has no authentication."""
     from hwnas.pipeline.devices import serve_tracker
-    from hwnas.tvm_worker.tracker import Address
+    from hwnas.tvm_worker.devices.tracker import Address
 
     def ready(address: Address) -> None:
         console.emit({"tracker": str(address)}, f"tracker at {address}; Ctrl-C ends")

@@ -21,7 +21,7 @@ from hwnas.errors import PluginError, TableError
 from hwnas.targets import Target, get_target
 from hwnas.tvm_worker import find_tvm
 from hwnas.tvm_worker.relax_module import fuse
-from hwnas.tvm_worker.tuning import apply_database
+from hwnas.tvm_worker.tuning.tuner import apply_database
 
 __all__ = ["hwnas_pipeline"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import FrameType
 
 from hwnas.errors import MeasurementError, TargetError
-from hwnas.tvm_worker.device_process import DeviceProcess
-from hwnas.tvm_worker.tracker import Address, TrackerState, ask_tracker, parse_address
+from hwnas.tvm_worker.devices.process import DeviceProcess
+from hwnas.tvm_worker.devices.tracker import Address, TrackerState, ask_tracker, parse_address
 
 __all__ = ["NO_AUTHENTICATION", "list_devices", "serve_device", "serve_tracker", "tracker_of"]
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hwnas.errors import TargetError
-from hwnas.tvm_worker.device_facts import facts_of_this_device
+from hwnas.tvm_worker.devices.facts import facts_of_this_device
 from hwnas.tvm_worker.messages import CodeTarget
 
 __all__ = ["Linker", "architecture_of", "find_linker"]

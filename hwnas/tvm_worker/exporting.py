@@ -32,7 +32,7 @@ def export_library(request: ExportLibrary) -> ExportedLibrary:
     _check_processor(target)
     untuned = list(kernels)
     if request.database is not None:
-        from hwnas.tvm_worker.tuning import apply_database
+        from hwnas.tvm_worker.tuning.tuner import apply_database
 
         module, left = apply_database(module, target, Path(request.database))
         untuned = list(left)

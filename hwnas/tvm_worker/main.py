@@ -54,7 +54,7 @@ from hwnas.tvm_worker.relax_module import fuse, import_onnx
 from hwnas.tvm_worker.timing import LoadedNetwork, time_kernels, time_networks
 
 if TYPE_CHECKING:
-    from hwnas.tvm_worker.remote_bench import DeviceBenches
+    from hwnas.tvm_worker.devices.bench import DeviceBenches
 
 __all__ = ["main"]
 
@@ -119,7 +119,7 @@ class Worker:
                 return Results(())
 
     def _on_device(self, request: DeviceRequest) -> object:
-        from hwnas.tvm_worker.remote_bench import DeviceBenches
+        from hwnas.tvm_worker.devices.bench import DeviceBenches
 
         if self._devices is None:
             self._devices = DeviceBenches()
@@ -139,13 +139,13 @@ class Worker:
         return Lowered(calls, {key: _record(kernel) for key, kernel in found.items()})
 
     def _tune(self, request: Tune, report: Report) -> Tuned:
-        from hwnas.tvm_worker.tuning import tune
+        from hwnas.tvm_worker.tuning.tuner import tune
 
         kernels = {f"kernel_{key}": self._kernels[key] for key in request.keys}
         with ExitStack() as stack:
             runner = None
             if request.tracker:
-                from hwnas.tvm_worker.remote_tuning import RemoteRunner
+                from hwnas.tvm_worker.devices.runner import RemoteRunner
 
                 runner = RemoteRunner(request.target, request.tracker, request.key)
                 stack.callback(runner.close)

@@ -18,7 +18,7 @@ def untuned_kernels(
     modules: Mapping[str, tvm.IRModule], target: tvm.target.Target, database: Path
 ) -> dict[str, CompilerKernel]:
     """Kernels of fused modules that have no tuning record, by key."""
-    from hwnas.tvm_worker.tuning import apply_database
+    from hwnas.tvm_worker.tuning.tuner import apply_database
 
     kernels = _distinct(modules)
     if not kernels:
@@ -40,7 +40,7 @@ def build_networks(
     scheduled = _named(_distinct(modules))
     functions = {name: kernel.function for name, kernel in scheduled.items()}
     if database is not None and scheduled:
-        from hwnas.tvm_worker.tuning import apply_database
+        from hwnas.tvm_worker.tuning.tuner import apply_database
 
         tuned, _ = apply_database(module_of(scheduled), target, database)
         functions = {name: tuned[name] for name in scheduled}

@@ -164,9 +164,7 @@ class TvmWorker:
 
     def _read(self, process: subprocess.Popen[bytes], deadline: float, action: str) -> bytes:
         stream = cast(BinaryIO, process.stdout)
-        ready, _, _ = select.select(
-            [process.stdout], [], [], max(0.0, deadline - time.monotonic())
-        )
+        ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             _kill_session(process)
             raise MeasurementError(_stuck(action))

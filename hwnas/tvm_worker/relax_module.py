@@ -16,7 +16,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.relax.frontend.onnx import from_onnx
 
 from hwnas.errors import LoweringError
-from hwnas.tvm_worker.schedule_layout import ChannelsLast
+from hwnas.tvm_worker.channels_last import ChannelsLast
 
 __all__ = ["fuse", "import_onnx", "plain_target"]
 

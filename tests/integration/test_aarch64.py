@@ -31,8 +31,9 @@ from hwnas.errors import MeasurementError
 from hwnas.lowering import random_weights
 from hwnas.spaces import get_space
 from hwnas.tvm_worker import TvmWorker, find_tvm
-from hwnas.tvm_worker.device_facts import elf_machine
-from hwnas.tvm_worker.device_process import DeviceProcess
+from hwnas.tvm_worker.devices.facts import elf_machine
+from hwnas.tvm_worker.devices.process import DeviceProcess
+from hwnas.tvm_worker.devices.tracker import ask_tracker
 from hwnas.tvm_worker.messages import (
     Array,
     BuildForDevice,
@@ -45,7 +46,6 @@ from hwnas.tvm_worker.messages import (
     TimeChainOnDevice,
     TimedOnDevice,
 )
-from hwnas.tvm_worker.tracker import ask_tracker
 
 if not find_tvm().works:
     pytest.skip(f"{find_tvm().found}: {find_tvm().remedy}", allow_module_level=True)
@@ -199,7 +199,7 @@ def _emulated_server(python, tracker, folder):
     arguments = ["server", "--host", "127.0.0.1", "--port", "0", "--key", "imitated"]
     arguments += ["--tracker-host", tracker.host, "--tracker-port", str(tracker.port)]
     code = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.argv[0] = 'server'; "
-    code += "from hwnas.tvm_worker.device_server import main; main()"
+    code += "from hwnas.tvm_worker.devices.server import main; main()"
     server = subprocess.Popen([python, "-c", code, *arguments], stdout=subprocess.PIPE)
     ready, _, _ = select.select([server.stdout], [], [], EMULATOR_S)
     assert ready, "the emulated server did not start"

@@ -15,9 +15,9 @@ from hwnas.graph import GraphBuilder
 from hwnas.lowering import random_weights, to_onnx
 from hwnas.targets import get_target
 from hwnas.tvm_worker import find_tvm
-from hwnas.tvm_worker.device_facts import facts_of_this_device
-from hwnas.tvm_worker.device_process import DeviceProcess
-from hwnas.tvm_worker.tracker import ask_tracker
+from hwnas.tvm_worker.devices.facts import facts_of_this_device
+from hwnas.tvm_worker.devices.process import DeviceProcess
+from hwnas.tvm_worker.devices.tracker import ask_tracker
 
 if not find_tvm().works:
     pytest.skip(f"{find_tvm().found}: {find_tvm().remedy}", allow_module_level=True)

@@ -9,7 +9,7 @@ import pytest
 from hwnas.errors import TargetError
 from hwnas.tvm_worker import cross_compiling
 from hwnas.tvm_worker.cross_compiling import Linker, architecture_of, find_linker
-from hwnas.tvm_worker.device_facts import elf_machine, facts_of_this_device
+from hwnas.tvm_worker.devices.facts import elf_machine, facts_of_this_device
 from hwnas.tvm_worker.messages import CodeTarget
 
 AARCH64 = CodeTarget("cortex-a72", "aarch64-linux-gnu")

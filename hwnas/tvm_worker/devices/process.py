@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from hwnas.errors import MeasurementError, PluginError
+from hwnas.tvm_worker.devices.tracker import Address, parse_address
 from hwnas.tvm_worker.installation import find_tvm
-from hwnas.tvm_worker.tracker import Address, parse_address
 
 __all__ = ["DeviceProcess"]
 
@@ -21,7 +21,7 @@ _TAIL_CHARACTERS = 400
 
 
 class DeviceProcess:
-    """Runs `hwnas.tvm_worker.device_server` until it is told to end, or its parent thread ends.
+    """Runs `hwnas.tvm_worker.devices.server` until it is told to end, or its parent thread ends.
 
     Args:
         arguments: Of that program.
@@ -37,7 +37,7 @@ class DeviceProcess:
             raise PluginError(f"{found.found}: {found.remedy}")
         self._said = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115 (lives as long)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hwnas.tvm_worker.device_server", *arguments],
+            [sys.executable, "-P", "-m", "hwnas.tvm_worker.devices.server", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._said,

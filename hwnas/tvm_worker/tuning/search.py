@@ -6,15 +6,15 @@ import numpy as np
 import tvm
 from tvm import s_tir, tirx
 
-from hwnas.tvm_worker.schedule_sketches import sketches
-from hwnas.tvm_worker.schedule_space import (
+from hwnas.tvm_worker.tuning.schedules import Loops, Tile, apply_tile, loops_of, new_schedule
+from hwnas.tvm_worker.tuning.sketches import sketches
+from hwnas.tvm_worker.tuning.tiles import (
     VectorUnit,
     nearest,
     neighbours,
     tiles,
     unlikeness,
 )
-from hwnas.tvm_worker.schedules import Loops, Tile, apply_tile, loops_of, new_schedule
 
 __all__ = ["KernelSearch"]
 

@@ -12,7 +12,7 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.database import JSONDatabase, TuningRecord
 
 from hwnas.tvm_worker.kernels import kernel_of
-from hwnas.tvm_worker.schedules import Loops, Tile, loops_of, new_schedule, tile_of
+from hwnas.tvm_worker.tuning.schedules import Loops, Tile, loops_of, new_schedule, tile_of
 
 __all__ = ["Records"]
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from hwnas.errors import MeasurementError, TargetError
-from hwnas.tvm_worker.tracker import Address, ask_tracker, borrow_device, parse_address
+from hwnas.tvm_worker.devices.tracker import Address, ask_tracker, borrow_device, parse_address
 
 MAGIC = struct.pack("<i", 0x2F271)
 SUMMARY = {

@@ -16,11 +16,11 @@ import tvm
 from tvm import relax, tirx
 
 from hwnas.tvm_worker.kernels import calls_of
-from hwnas.tvm_worker.schedule_space import vector_unit
-from hwnas.tvm_worker.schedules import Loops, Tile, new_schedule, tile_of
-from hwnas.tvm_worker.tuning_records import Records
-from hwnas.tvm_worker.tuning_runner import LocalRunner, Runner
-from hwnas.tvm_worker.tuning_search import KernelSearch
+from hwnas.tvm_worker.tuning.records import Records
+from hwnas.tvm_worker.tuning.runner import LocalRunner, Runner
+from hwnas.tvm_worker.tuning.schedules import Loops, Tile, new_schedule, tile_of
+from hwnas.tvm_worker.tuning.search import KernelSearch
+from hwnas.tvm_worker.tuning.tiles import vector_unit
 
 __all__ = ["TuningSummary", "apply_database", "tune"]
 

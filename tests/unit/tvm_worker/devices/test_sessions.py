@@ -16,7 +16,8 @@ from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import GraphBuilder
 from hwnas.lowering import random_weights, to_onnx
 from hwnas.tvm_worker import TvmWorker, find_tvm
-from hwnas.tvm_worker.device_process import DeviceProcess
+from hwnas.tvm_worker.devices.process import DeviceProcess
+from hwnas.tvm_worker.devices.tracker import ask_tracker
 from hwnas.tvm_worker.messages import (
     Array,
     BuildForDevice,
@@ -31,12 +32,11 @@ from hwnas.tvm_worker.messages import (
     TimedOnDevice,
     TimeOnDevice,
 )
-from hwnas.tvm_worker.tracker import ask_tracker
 
 if not find_tvm().works:
     pytest.skip(f"{find_tvm().found}: {find_tvm().remedy}", allow_module_level=True)
 psutil = pytest.importorskip("psutil", reason="psutil is not installed")
-remote = pytest.importorskip("hwnas.tvm_worker.remote", reason="TVM is not installed")
+remote = pytest.importorskip("hwnas.tvm_worker.devices.sessions", reason="TVM is not installed")
 Job = remote.Job
 
 HERE = ("--host", "127.0.0.1", "--port", "0")
@@ -245,7 +245,7 @@ def test_a_candidate_that_ends_its_session_costs_only_itself(tracker, servers):
     import tvm
 
     from hwnas.tvm_worker.building import llvm_target
-    from hwnas.tvm_worker.remote_tuning import RemoteRunner
+    from hwnas.tvm_worker.devices.runner import RemoteRunner
 
     def candidate(function):
         x = tvm.te.placeholder((64,), "float32", "x")

@@ -20,9 +20,9 @@ from hwnas.tvm_worker.building import compile_module, llvm_target
 from hwnas.tvm_worker.kernels import calls_of
 from hwnas.tvm_worker.messages import CodeTarget
 from hwnas.tvm_worker.relax_module import fuse, import_onnx
-from hwnas.tvm_worker.schedules import new_schedule
-from hwnas.tvm_worker.tuning import apply_database, tune
-from hwnas.tvm_worker.tuning_runner import LocalRunner
+from hwnas.tvm_worker.tuning.runner import LocalRunner
+from hwnas.tvm_worker.tuning.schedules import new_schedule
+from hwnas.tvm_worker.tuning.tuner import apply_database, tune
 
 TARGET = llvm_target(CodeTarget())
 TOLERANCE = 1e-4

@@ -16,8 +16,8 @@ import tvm
 from tvm import rpc
 
 from hwnas.errors import HwnasError, MeasurementError, TargetError
-from hwnas.tvm_worker.device_facts import DeviceFacts, elf_machine, is_foreign, parse_facts
-from hwnas.tvm_worker.tracker import Address, ask_tracker, borrow_device
+from hwnas.tvm_worker.devices.facts import DeviceFacts, elf_machine, is_foreign, parse_facts
+from hwnas.tvm_worker.devices.tracker import Address, ask_tracker, borrow_device
 
 __all__ = ["Board", "Boards", "Job", "Outcome"]
 

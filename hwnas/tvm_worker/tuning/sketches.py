@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import tvm
 from tvm import s_tir, tirx
 
-from hwnas.tvm_worker.schedules import new_schedule
+from hwnas.tvm_worker.tuning.schedules import new_schedule
 
 __all__ = ["sketches"]
 

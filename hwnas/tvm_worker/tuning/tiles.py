@@ -8,7 +8,7 @@ import numpy as np
 import tvm
 from tvm.target import codegen
 
-from hwnas.tvm_worker.schedules import Loops, Order, Padding, Tile
+from hwnas.tvm_worker.tuning.schedules import Loops, Order, Padding, Tile
 
 __all__ = ["VectorUnit", "nearest", "neighbours", "tiles", "unlikeness", "vector_unit"]
 

@@ -14,8 +14,9 @@ import tvm
 
 from hwnas.tvm_worker.kernels import calls_of
 from hwnas.tvm_worker.relax_module import fuse, import_onnx
-from hwnas.tvm_worker.schedule_sketches import sketches
-from hwnas.tvm_worker.schedule_space import (
+from hwnas.tvm_worker.tuning.schedules import Tile, apply_tile, loops_of, new_schedule, tile_of
+from hwnas.tvm_worker.tuning.sketches import sketches
+from hwnas.tvm_worker.tuning.tiles import (
     VectorUnit,
     nearest,
     neighbours,
@@ -23,7 +24,6 @@ from hwnas.tvm_worker.schedule_space import (
     unlikeness,
     vector_unit,
 )
-from hwnas.tvm_worker.schedules import Tile, apply_tile, loops_of, new_schedule, tile_of
 
 AARCH64 = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a76", "num-cores": 4}
 TRIED = 6  # tiles of each kernel

@@ -16,10 +16,10 @@ import tvm
 
 from hwnas.errors import MeasurementError
 from hwnas.tvm_worker.cross_compiling import find_linker
+from hwnas.tvm_worker.devices.bench import KernelLibrary, arguments_on, build_kernels, loaded_on
+from hwnas.tvm_worker.devices.sessions import Board, Boards, Job
+from hwnas.tvm_worker.devices.tracker import ask_tracker, parse_address
 from hwnas.tvm_worker.messages import CodeTarget
-from hwnas.tvm_worker.remote import Board, Boards, Job
-from hwnas.tvm_worker.remote_bench import KernelLibrary, arguments_on, build_kernels, loaded_on
-from hwnas.tvm_worker.tracker import ask_tracker, parse_address
 
 __all__ = ["RemoteRunner"]
 

@@ -25,6 +25,8 @@ from tvm import relax
 from hwnas.errors import MeasurementError
 from hwnas.tvm_worker.building import compile_module, llvm_target
 from hwnas.tvm_worker.cross_compiling import find_linker
+from hwnas.tvm_worker.devices.sessions import Board, Boards, Job
+from hwnas.tvm_worker.devices.tracker import parse_address
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
 from hwnas.tvm_worker.messages import (
     Array,
@@ -40,8 +42,6 @@ from hwnas.tvm_worker.messages import (
     TimeOnDevice,
 )
 from hwnas.tvm_worker.relax_module import fuse, import_onnx
-from hwnas.tvm_worker.remote import Board, Boards, Job
-from hwnas.tvm_worker.tracker import parse_address
 
 __all__ = [
     "DeviceBenches",
@@ -365,7 +365,7 @@ def _tuned(
     """The module with tuned functions, and names of those without a record."""
     if database is None:
         return module, ()
-    from hwnas.tvm_worker.tuning import apply_database
+    from hwnas.tvm_worker.tuning.tuner import apply_database
 
     found: tuple[tvm.IRModule, Sequence[str]] = apply_database(module, target, Path(database))
     return found

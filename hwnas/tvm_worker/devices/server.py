@@ -23,8 +23,8 @@ import tvm_ffi
 from tvm.rpc.server import _listen_loop
 from tvm.rpc.tracker import TrackerServerHandler
 
-from hwnas.tvm_worker.device_facts import facts_of_this_device
-from hwnas.tvm_worker.tracker import Address
+from hwnas.tvm_worker.devices.facts import facts_of_this_device
+from hwnas.tvm_worker.devices.tracker import Address
 
 __all__ = ["main"]
 
@@ -139,7 +139,7 @@ def _end_with_parent(number: int) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="hwnas.tvm_worker.device_server")
+    parser = argparse.ArgumentParser(prog="hwnas.tvm_worker.devices.server")
     parser.add_argument("role", choices=("server", "tracker"))
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)

@@ -1,6 +1,6 @@
 """What a board says about itself, and whether it is one: emulated processors give no times.
 
-Asked on the board by `device_server`, read at the other end. Neither needs TVM.
+Asked on the board by `server`, read at the other end. Neither needs TVM.
 """
 
 import os

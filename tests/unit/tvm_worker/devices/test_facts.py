@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from hwnas.errors import MeasurementError
-from hwnas.tvm_worker.device_facts import (
+from hwnas.tvm_worker.devices.facts import (
     DeviceFacts,
     elf_machine,
     facts_of_this_device,
