@@ -1,6 +1,7 @@
 """Networks compiled together: kernels that they share are compiled once. Runs where TVM runs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import tvm
@@ -11,7 +12,24 @@ from hwnas.tvm_worker.building import compile_module
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernel_of, kernels_of, module_of
 from hwnas.tvm_worker.timing import LoadedNetwork
 
-__all__ = ["build_networks", "untuned_kernels"]
+__all__ = ["CompiledNetwork", "build_networks", "compile_networks", "untuned_kernels"]
+
+
+@dataclass(frozen=True)
+class CompiledNetwork:
+    """A network as a function of an executable that it shares with others.
+
+    Args:
+        function: Its name there.
+        inputs: Shape and type of each input.
+        kernels: Keys of its kernels in the order of its calls.
+        weight_bytes: Of its kernels.
+    """
+
+    function: str
+    inputs: tuple[tuple[tuple[int, ...], str], ...]
+    kernels: tuple[str, ...]
+    weight_bytes: int
 
 
 def untuned_kernels(
@@ -30,11 +48,22 @@ def untuned_kernels(
 def build_networks(
     modules: Mapping[str, tvm.IRModule], target: tvm.target.Target, database: Path | None
 ) -> dict[str, LoadedNetwork]:
+    """Compile fused modules for this machine and load them; arguments as of `compile_networks`."""
+    executable, compiled = compile_networks(modules, target, database)
+    return {
+        name: LoadedNetwork(executable, network.inputs, network.kernels, network.function)
+        for name, network in compiled.items()
+    }
+
+
+def compile_networks(
+    modules: Mapping[str, tvm.IRModule], target: tvm.target.Target, database: Path | None
+) -> tuple[relax.VMExecutable, dict[str, CompiledNetwork]]:
     """Compile fused modules as functions of one executable.
 
     Args:
         modules: By any name.
-        target: This machine.
+        target: What for.
         database: Folder of tuning records, one for every kernel; None builds naive code.
     """
     scheduled = _named(_distinct(modules))
@@ -46,7 +75,7 @@ def build_networks(
         functions = {name: tuned[name] for name in scheduled}
     builder = relax.BlockBuilder()
     places = {name: builder.add_func(function, name) for name, function in functions.items()}
-    mains = {}
+    compiled = {}
     for number, (name, module) in enumerate(modules.items()):
         renamed = {}
         for where, function in module.functions_items():
@@ -55,20 +84,22 @@ def build_networks(
                 if kernel not in places:  # a view, which is no kernel
                     places[kernel] = builder.add_func(function, kernel)
                 renamed[where.name_hint] = places[kernel]
-        mains[name] = f"main_{number}"
+        entry = f"main_{number}"
         main = _Renamer(renamed).visit_expr(module["main"])
-        builder.add_func(main.with_attr("global_symbol", mains[name]), mains[name])
-    executable = compile_module(builder.get(), target)
-    found = {}
-    for name, module in modules.items():
-        named = kernels_of(module)
-        keys = tuple(named[call].key for call in calls_of(module))
-        inputs = [
-            (tuple(int(side) for side in v.ty.shape), str(v.ty.dtype))
-            for v in module["main"].params
-        ]
-        found[name] = LoadedNetwork(executable, inputs, keys, mains[name])
-    return found
+        builder.add_func(main.with_attr("global_symbol", entry), entry)
+        compiled[name] = _described(module, entry)
+    return compile_module(builder.get(), target), compiled
+
+
+def _described(module: tvm.IRModule, function: str) -> CompiledNetwork:
+    named = kernels_of(module)
+    calls = calls_of(module)
+    inputs = tuple(
+        (tuple(int(side) for side in value.ty.shape), str(value.ty.dtype))
+        for value in module["main"].params
+    )
+    weights = sum(named[call].weight_bytes for call in calls)
+    return CompiledNetwork(function, inputs, tuple(named[call].key for call in calls), weights)
 
 
 _PREFIX = "kernel_"

@@ -65,6 +65,7 @@ def fuse(module: tvm.IRModule, *, piece: bool = False) -> tvm.IRModule:
     """
     passes = tvm.transform.Sequential(
         [
+            relax.transform.FoldBatchnormToConv2D(),
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
             FoldSmallConstants(),
@@ -84,9 +85,18 @@ def fuse(module: tvm.IRModule, *, piece: bool = False) -> tvm.IRModule:
         raise LoweringError(f"TVM cannot lower the network: {_first_line(error)}") from error
 
 
+_ARITHMETIC = {
+    "relax.add": np.add,
+    "relax.divide": np.divide,
+    "relax.multiply": np.multiply,
+    "relax.sqrt": np.sqrt,
+    "relax.subtract": np.subtract,
+}
+
+
 @tvm.transform.module_pass(opt_level=0, name="hwnas.FoldSmallConstants")
 class FoldSmallConstants:
-    """Reshape and transpose constants, and make `clip` of what the importer makes of `Clip`.
+    """Compute with constants here, and make `clip` of what the importer makes of `Clip`.
 
     TVM's own FoldConstant compiles and runs a function for each of them, which is nine tenths of
     the time that lowering a small network takes. The importer turns `Clip` into two functions
@@ -113,9 +123,14 @@ class _ConstantFolder(PyExprMutator):  # type: ignore[misc]  # TVM is untyped
         name = getattr(call.op, "name", "")
         if name == "relax.call_tir":
             return self._limit(call)
-        known = [self._value(argument) for argument in call.args]
+        known: list[Any] = [self._value(argument) for argument in call.args]
         if name == "relax.isnan" and known[0] is not None:
             return relax.const(np.isnan(known[0]))
+        if name in _ARITHMETIC and all(value is not None for value in known):
+            return relax.const(np.asarray(_ARITHMETIC[name](*known), known[0].dtype))
+        if name == "relax.expand_dims" and known[0] is not None:
+            axes = tuple(int(axis) for axis in call.attrs.axis)
+            return relax.const(np.expand_dims(known[0], axes))
         if name == "relax.where":
             which, first, second = known
             if which is not None and first is not None and second is not None:

@@ -14,7 +14,7 @@ from tvm import relax
 from hwnas import _core
 from hwnas.errors import MeasurementError
 
-__all__ = ["KernelWatch", "LoadedNetwork", "time_kernels", "time_networks"]
+__all__ = ["KernelWatch", "LoadedNetwork", "empty_calls_s", "time_kernels", "time_networks"]
 
 _EXAMPLE_SEED = 0
 _BUILTIN = "vm.builtin"

@@ -12,7 +12,7 @@ is made between runs: after one, governors begin at a low clock.
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ import tvm
 from tvm import relax
 
 from hwnas.errors import MeasurementError
-from hwnas.tvm_worker.building import compile_module, llvm_target
+from hwnas.tvm_worker.building import llvm_target
 from hwnas.tvm_worker.cross_compiling import find_linker
 from hwnas.tvm_worker.devices.sessions import Board, Boards, Job
 from hwnas.tvm_worker.devices.tracker import parse_address
-from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
+from hwnas.tvm_worker.kernels import CompilerKernel, module_of
 from hwnas.tvm_worker.messages import (
     Array,
     BuildForDevice,
@@ -41,6 +41,7 @@ from hwnas.tvm_worker.messages import (
     TimedOnDevice,
     TimeOnDevice,
 )
+from hwnas.tvm_worker.networks import CompiledNetwork, compile_networks, untuned_kernels
 from hwnas.tvm_worker.relax_module import fuse, import_onnx
 
 __all__ = [
@@ -75,19 +76,12 @@ class KernelLibrary:
     arguments: Mapping[str, Tensors]
 
 
-@dataclass(frozen=True)
-class _Network:
-    path: Path
-    inputs: Tensors
-    kernels: tuple[str, ...]
-    weight_bytes: int
-
-
 @dataclass
 class _Bench:
     folder: Path
     boards: Boards
-    networks: dict[str, _Network]
+    library: Path  # with all networks
+    networks: dict[str, CompiledNetwork]
     kernels: dict[str, tuple[KernelLibrary, str]]
 
     @property
@@ -105,13 +99,13 @@ class DeviceBenches:
         self._handle = 0
 
     def answer(
-        self, request: DeviceRequest, kernels: Mapping[str, CompilerKernel]
+        self, request: DeviceRequest, kernels: dict[str, CompilerKernel]
     ) -> BuiltForDevice | TimedOnDevice | Results:
         """The result of a request.
 
         Args:
             request: The request.
-            kernels: Those that were lowered, by key.
+            kernels: Those that were lowered, by key; those that lack a record are added.
         """
         match request:
             case BuildForDevice():
@@ -128,50 +122,35 @@ class DeviceBenches:
                 return Results(())
 
     def _build(
-        self, request: BuildForDevice, kernels: Mapping[str, CompilerKernel]
+        self, request: BuildForDevice, kernels: dict[str, CompilerKernel]
     ) -> BuiltForDevice:
         target, linker = llvm_target(request.target), find_linker(request.target)
-        folder = Path(tempfile.mkdtemp(prefix="hwnas-device-"))
+        database = None if request.database is None else Path(request.database)
+        modules = {name: fuse(import_onnx(model)) for name, model in request.networks.items()}
+        left = {} if database is None else untuned_kernels(modules, target, database)
+        parts = [_tuned(part, target, database) for part in _parts(request.kernels, kernels)]
+        left |= {kernel.key: kernel for part in parts for kernel in part.untuned}
+        if left:
+            kernels |= left  # they are to be tuned next, and may never have been lowered alone
+            return BuiltForDevice(0, {}, tuple(left))
         self._handle += 1
-        networks: dict[str, _Network] = {}
-        left: list[str] = []
+        folder = Path(tempfile.mkdtemp(prefix="hwnas-device-"))
+        libraries: dict[str, tuple[KernelLibrary, str]] = {}
         try:
-            for number, (name, model) in enumerate(request.networks.items()):
-                module = fuse(import_onnx(model))
-                named = kernels_of(module)
-                calls = calls_of(module)
-                inputs = tuple(_tensor(value) for value in module["main"].params)
-                module, untuned = _tuned(module, target, request.database)
-                left += [named[call].key for call in untuned]
-                path = folder / f"network{self._handle}_{number}.so"
-                if not untuned:
-                    executable = compile_module(module, target)
-                    executable.export_library(str(path), fcompile=linker)
-                weights = sum(named[call].weight_bytes for call in calls)
-                keys = tuple(named[call].key for call in calls)
-                networks[name] = _Network(path, inputs, keys, weights)
-            libraries: dict[str, tuple[KernelLibrary, str]] = {}
-            wanted = list(request.kernels)
-            for start in range(0, len(wanted), _KERNELS_AT_ONCE):
-                part = {
-                    f"kernel_{k}": kernels[k] for k in wanted[start : start + _KERNELS_AT_ONCE]
-                }
-                module, untuned = _tuned(module_of(part), target, request.database)
-                left += [part[name].key for name in untuned]
-                if not left:
-                    path = folder / f"kernels{self._handle}_{start}.so"
-                    library = build_kernels(module, part, target, path, linker)
-                    libraries |= {part[name].key: (library, name) for name in part}
+            path = folder / f"networks{self._handle}.so"
+            executable, networks = compile_networks(modules, target, database)
+            executable.export_library(str(path), fcompile=linker)
+            for number, part in enumerate(parts):
+                place = folder / f"kernels{self._handle}_{number}.so"
+                library = build_kernels(part.module, part.kernels, target, place, linker)
+                libraries |= {kernel.key: (library, n) for n, kernel in part.kernels.items()}
+            boards = self._boards_of(request)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        calls_by_name = {name: network.kernels for name, network in networks.items()}
-        if left:
-            shutil.rmtree(folder, ignore_errors=True)
-            return BuiltForDevice(0, calls_by_name, tuple(dict.fromkeys(left)))
-        boards = self._boards_of(request)
-        self._benches[self._handle] = _Bench(folder, boards, networks, libraries)
-        return BuiltForDevice(self._handle, calls_by_name, ())
+        self._benches[self._handle] = _Bench(folder, boards, path, networks, libraries)
+        calls = {name: network.kernels for name, network in networks.items()}
+        return BuiltForDevice(self._handle, calls, ())
 
     def _boards_of(self, request: BuildForDevice) -> Boards:
         """Sessions are shared: a board that serves one bench is not free for another."""
@@ -283,11 +262,12 @@ def _network_job(members: Sequence[tuple[_Bench, str]], runs: int, warmup: int) 
     def work(board: Board) -> DeviceSample:
         seconds = []
         for bench, name in members:
-            machine = _machine(board, bench.networks[name])
+            network = bench.networks[name]
+            machine = _machine(board, bench, network)
             evaluate = machine.time_evaluator(
                 "invoke_stateful", board.device, number=1, repeat=runs
             )
-            seconds.append(float(np.median(evaluate("main").results[warmup:])))
+            seconds.append(float(np.median(evaluate(network.function).results[warmup:])))
         return DeviceSample(board.name, tuple(name for _, name in members), tuple(seconds))
 
     return work
@@ -297,14 +277,14 @@ def _run(bench: _Bench, request: RunOnDevice) -> Results:
     network = bench.networks[request.network]
 
     def work(board: Board) -> tuple[Array, ...]:
-        machine = _machine(board, network)
+        machine = _machine(board, bench, network)
         inputs = [
             tvm.runtime.tensor(np.ascontiguousarray(array.numpy()), device=board.device)
             for array in request.inputs
         ]
-        machine.set_input("main", *inputs)
-        machine.invoke_stateful("main")
-        found = machine.get_outputs("main")
+        machine.set_input(network.function, *inputs)
+        machine.invoke_stateful(network.function)
+        found = machine.get_outputs(network.function)
         outputs = [found] if isinstance(found, tvm.runtime.Tensor) else list(found)
         _set_example_inputs(board, machine, network)
         return tuple(Array.of(output.numpy()) for output in outputs)
@@ -315,23 +295,27 @@ def _run(bench: _Bench, request: RunOnDevice) -> Results:
     return Results(outcome.results[0])
 
 
-def _machine(board: Board, network: _Network) -> relax.VirtualMachine:
-    """A virtual machine on the board with the network and example inputs."""
-    kept = board.kept[network.path.parent]
-    place = ("machine", network.path.name)
+def _machine(board: Board, bench: _Bench, network: CompiledNetwork) -> relax.VirtualMachine:
+    """A virtual machine on the board with the networks, and example inputs for this one."""
+    kept = board.kept[bench.folder]
+    if "machine" not in kept:
+        kept["machine"] = relax.VirtualMachine(loaded_on(board, bench.library), board.device)
+    machine = kept["machine"]
+    place = ("inputs", network.function)
     if place not in kept:
-        machine = relax.VirtualMachine(loaded_on(board, network.path), board.device)
         _set_example_inputs(board, machine, network)
-        kept[place] = machine
-    return kept[place]
+        kept[place] = True
+    return machine
 
 
-def _set_example_inputs(board: Board, machine: relax.VirtualMachine, network: _Network) -> None:
+def _set_example_inputs(
+    board: Board, machine: relax.VirtualMachine, network: CompiledNetwork
+) -> None:
     """The same noise as for networks on this machine."""
     rng = np.random.default_rng(_EXAMPLE_SEED)
     arrays = [rng.standard_normal(shape).astype(dtype) for shape, dtype in network.inputs]
     inputs = [tvm.runtime.tensor(array, device=board.device) for array in arrays]
-    machine.set_input("main", *inputs)
+    machine.set_input(network.function, *inputs)
 
 
 def loaded_on(board: Board, library: Path) -> tvm.runtime.Module:
@@ -359,16 +343,32 @@ def arguments_on(board: Board, folder: Path, wanted: Tensors) -> list[tvm.runtim
     return found
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Kernels for one library, by name of the function, scheduled."""
+
+    module: tvm.IRModule
+    kernels: Mapping[str, CompilerKernel]
+    untuned: Sequence[CompilerKernel]
+
+
+def _parts(
+    keys: Sequence[str], kernels: Mapping[str, CompilerKernel]
+) -> Iterator[dict[str, CompilerKernel]]:
+    for start in range(0, len(keys), _KERNELS_AT_ONCE):
+        yield {f"kernel_{key}": kernels[key] for key in keys[start : start + _KERNELS_AT_ONCE]}
+
+
 def _tuned(
-    module: tvm.IRModule, target: tvm.target.Target, database: str | None
-) -> tuple[tvm.IRModule, Sequence[str]]:
-    """The module with tuned functions, and names of those without a record."""
+    part: Mapping[str, CompilerKernel], target: tvm.target.Target, database: Path | None
+) -> _Part:
+    module = module_of(part)
     if database is None:
-        return module, ()
+        return _Part(module, part, ())
     from hwnas.tvm_worker.tuning.tuner import apply_database
 
-    found: tuple[tvm.IRModule, Sequence[str]] = apply_database(module, target, Path(database))
-    return found
+    module, left = apply_database(module, target, database)
+    return _Part(module, part, [part[name] for name in left])
 
 
 def _tensor(value: Any) -> tuple[tuple[int, ...], str]:

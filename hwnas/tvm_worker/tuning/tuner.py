@@ -97,7 +97,10 @@ def tune(
                 break
             name = max(open_searches, key=lambda each: open_searches[each].urgency)
             on_progress(name, share)
-            count = _BATCH if trials is None else min(_BATCH, trials - timed)
+            count = _BATCH
+            if trials is not None:  # shared out, so that every kernel gets a record
+                without = sum(each.best is None for each in open_searches.values())
+                count = min(_BATCH, max(1, (trials - timed) // max(1, without)))
             tried, better = _step(searches[name], own_runner, target, known, rng, count)
             timed += tried
             if better:
