@@ -13,7 +13,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from hwnas.graph import Graph
 from hwnas.lowering import Weights
@@ -114,15 +113,21 @@ class MeasuringBackend(Backend, Protocol):
 
 @runtime_checkable
 class ModelBackend(Protocol):
-    """A backend that also takes finished model files."""
+    """A backend that also takes finished model files.
+
+    Args:
+        model_suffix: How the names of such files end, such as `.onnx`.
+    """
+
+    model_suffix: str
 
     def compile_model(
-        self, model: onnx.ModelProto | Path, target: Target, *, progress: Progress = silent
+        self, model: Path, target: Target, *, progress: Progress = silent
     ) -> Executable:
-        """Compile an ONNX model or file; a free batch size is set to 1.
+        """Compile a model file, which is hostile; a free batch size is set to 1.
 
         Args:
-            model: The model, or its file.
+            model: The file.
             target: The device.
             progress: Called where compiling takes long, because kernels are tuned.
 

@@ -20,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.backends.backend import Availability, BlockExecutable, Executable
+from hwnas.backends.litert_check import checked_model
 from hwnas.backends.stopwatch import time_chain
 from hwnas.errors import LoweringError, PluginError
 from hwnas.graph import Graph, GraphBuilder
 from hwnas.lowering import Weights, random_weights
 from hwnas.lowering.tflite_model import REMEDY, blocks_to_tflite, to_tflite
+from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 
 __all__ = ["LitertCpuBackend", "LitertExecutable"]
@@ -69,7 +71,7 @@ class LitertExecutable:
         self._inputs: dict[str, Any] = {}
         self._examples: dict[str, npt.NDArray[np.float32]] = {}
         for info in self._interpreter.get_input_details():
-            shape = tuple(info["shape_signature"].tolist())
+            shape = _with_one_image(info["shape_signature"].tolist())
             if info["dtype"] is not np.float32 or any(side < 1 for side in shape):
                 raise LoweringError(
                     f"input {info['name']!r} is {np.dtype(info['dtype'])} of shape {shape}: only "
@@ -134,6 +136,7 @@ class LitertCpuBackend:
     """Backend of the target `litert-cpu`."""
 
     name = "litert"
+    model_suffix = ".tflite"
 
     def is_available(self, target: Target) -> Availability:
         """Whether LiteRT is there, runs what hwnas writes, and delegates it to XNNPACK."""
@@ -178,14 +181,21 @@ class LitertCpuBackend:
         """The file that an export writes, loaded; inputs are standard normal noise."""
         return self.compile_model(to_tflite(graph, weights), target)
 
-    def compile_model(self, model: bytes | Path, target: Target) -> LitertExecutable:
-        """The same for the content of a file, or for a file.
+    def compile_model(
+        self,
+        model: bytes | Path,
+        target: Target,
+        *,
+        progress: Progress = silent,  # noqa: ARG002 (the contract gives it)
+    ) -> LitertExecutable:
+        """The same for the content of a file that hwnas wrote, or for a file of anybody's.
 
         Raises:
-            LoweringError: LiteRT refuses the model.
+            LoweringError: LiteRT refuses the model, or a process that tried the file came to harm.
         """
-        content = model.read_bytes() if isinstance(model, Path) else model
-        executable = LitertExecutable(content, target.runtime.threads)
+        threads = target.runtime.threads
+        content = checked_model(model, threads) if isinstance(model, Path) else model
+        executable = LitertExecutable(content, threads)
         left = executable.undelegated()
         if left:
             log.debug("not delegated to XNNPACK: %s", ", ".join(sorted(set(left))))
@@ -225,6 +235,11 @@ def _interpreter(model: bytes, threads: int) -> Any:
     except (ValueError, RuntimeError) as error:
         raise LoweringError(f"LiteRT refuses the model: {error}") from error
     return interpreter
+
+
+def _with_one_image(signature: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an input; a free number of images becomes 1, other free sides stay as -1."""
+    return tuple(1 if place == 0 and side == -1 else side for place, side in enumerate(signature))
 
 
 def _undelegated(interpreter: Any) -> tuple[str, ...]:

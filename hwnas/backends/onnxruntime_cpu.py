@@ -106,6 +106,7 @@ class OnnxRuntimeCpuBackend:
     """Backend of the target `cpu`."""
 
     name = "onnxruntime"
+    model_suffix = ".onnx"
 
     def is_available(self, target: Target) -> Availability:
         """Whether ONNX Runtime has its CPU provider and the machine the threads."""

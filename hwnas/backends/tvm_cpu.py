@@ -1,6 +1,5 @@
 """TVM on this machine's processor: tuned kernels, timed inside the networks that call them."""
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from hwnas.backends.backend import Availability, Executable, TuningBudget
-from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes
+from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes, usable_tvm
 from hwnas.errors import MeasurementError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights
@@ -67,20 +66,12 @@ class TvmCpuBackend(TvmKernels):
     """Backend of the target `tvm-cpu`."""
 
     name = "tvm-cpu"
+    model_suffix = ".onnx"
 
     def is_available(self, target: Target) -> Availability:
-        """Whether a TVM that works is installed and the machine has the threads."""
-        found = find_tvm()
-        if not found.works:
-            return Availability(False, found.found, found.remedy)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        if target.runtime.threads > cores:
-            return Availability(
-                False,
-                f"{target.runtime.threads} threads asked for, {cores} cores here",
-                "ask for at most as many threads as there are cores",
-            )
-        return Availability(True, f"{found.found}, {cores} cores")
+        """Whether a TVM that works is installed."""
+        unusable = usable_tvm(target)
+        return unusable or Availability(True, find_tvm().found)
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> TvmExecutable:
         """A network of tuned kernels; those that no profile has seen are tuned now.

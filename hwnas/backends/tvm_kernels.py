@@ -4,17 +4,23 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
-from hwnas.backends.backend import KernelFacts, LoweredGraphs, TuningBudget, TuningReport
+from hwnas.backends.backend import (
+    Availability,
+    KernelFacts,
+    LoweredGraphs,
+    TuningBudget,
+    TuningReport,
+)
 from hwnas.errors import MeasurementError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights, to_onnx
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
 from hwnas.progress import Progress, silent
 from hwnas.targets import Target
-from hwnas.tvm_worker import TvmWorker, shared_worker, tvm_runtime
+from hwnas.tvm_worker import TvmWorker, find_tvm, shared_worker, tvm_runtime
 from hwnas.tvm_worker.messages import CodeTarget, KernelRecord, Lower, Lowered, Tune, Tuned
 
-__all__ = ["TvmKernels", "code_target", "model_bytes"]
+__all__ = ["TvmKernels", "code_target", "model_bytes", "usable_tvm"]
 
 _TRIALS_PER_KERNEL = 32
 _SLACK_S = 1800.0  # over the limit of tuning before the TVM process counts as stuck
@@ -110,6 +116,20 @@ class TvmKernels:
 
     def _worker(self, target: Target) -> TvmWorker:
         return shared_worker(target.runtime.threads)
+
+
+def usable_tvm(target: Target) -> Availability | None:
+    """Why TVM cannot serve a target here, None if it can."""
+    found = find_tvm()
+    if not found.works:
+        return Availability(False, found.found, found.remedy)
+    if target.runtime.threads != 1:
+        return Availability(
+            False,
+            f"{target.runtime.threads} threads asked for, and TVM's kernels are scheduled for one",
+            "ask for one thread, or use target cpu",
+        )
+    return None
 
 
 def code_target(target: Target) -> CodeTarget:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from hwnas.backends.backend import Availability, Executable, TuningBudget
-from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes
+from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes, usable_tvm
 from hwnas.environment import TRACKER_VARIABLE
 from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import Graph
@@ -73,12 +73,13 @@ class TvmRpcBackend(TvmKernels):
     """Backend of targets whose boards are registered at a tracker."""
 
     name = "tvm-rpc"
+    model_suffix = ".onnx"
 
     def is_available(self, target: Target) -> Availability:
         """Whether TVM works here, a linker for the device is found and a board registered."""
-        found = find_tvm()
-        if not found.works:
-            return Availability(False, found.found, found.remedy)
+        unusable = usable_tvm(target)
+        if unusable is not None:
+            return unusable
         try:
             address, key = self._boards(target)
             find_linker(code_target(target))
@@ -93,7 +94,7 @@ class TvmRpcBackend(TvmKernels):
                 f"{', '.join(state.keys) or 'none at all'}",
                 f"on the board: hwnas device serve --key {key} --tracker {address}",
             )
-        return Availability(True, f"{found.found}, {state.count(key)} boards at {address}")
+        return Availability(True, f"{find_tvm().found}, {state.count(key)} boards at {address}")
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> RemoteExecutable:
         """A network of tuned kernels; those that no profile has seen are tuned now.

@@ -34,7 +34,7 @@ def measure(
     limit: str | None,
     seed: int,
 ) -> None:
-    """Measure a whole ONNX model on a target; on one that tunes, its kernels are tuned first."""
+    """Measure a model file on a target, ONNX or .tflite; where kernels are tuned, tune first."""
     from hwnas.backends import KernelBackend, get_backend
     from hwnas.costs import CostTable, default_table_path
     from hwnas.pipeline.measuring import measure_model

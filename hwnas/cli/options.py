@@ -65,10 +65,19 @@ tune_budget_option = click.option(
 )
 
 
-def _use_tracker(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+def _use_tracker(context: click.Context, _option: click.Parameter, value: str | None) -> None:
     """Backends look the tracker up in the environment: it is a site's, not a command's."""
-    if value is not None:
-        os.environ[TRACKER_VARIABLE] = value
+    if value is None:
+        return
+    before = os.environ.get(TRACKER_VARIABLE)
+    os.environ[TRACKER_VARIABLE] = value
+
+    @context.call_on_close
+    def _restore() -> None:
+        if before is None:
+            os.environ.pop(TRACKER_VARIABLE, None)
+        else:
+            os.environ[TRACKER_VARIABLE] = before
 
 
 tracker_option = click.option(

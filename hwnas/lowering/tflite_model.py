@@ -135,8 +135,6 @@ def _piece(network: TfliteNetwork, block: str) -> TfliteNetwork:
     return TfliteNetwork(block, tuple(inside), tuple(dict.fromkeys(read)), tuple(leaving))
 
 
-# File ------------------------------------------------------------------------------------------
-
 
 def _written(network: TfliteNetwork) -> bytes:
     schema, builder = _schema(), _aligned_builder()

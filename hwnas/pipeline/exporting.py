@@ -14,7 +14,7 @@ from hwnas.datasets.image_size import fit_dataset
 from hwnas.errors import ExportError
 from hwnas.export import Deployment, ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
-from hwnas.lowering import random_weights
+from hwnas.lowering import Weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
 from hwnas.pipeline.deployment import deployment_for
@@ -25,7 +25,7 @@ from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import ChosenRecord, CostFigure, TargetRecord
 from hwnas.search.run_tables import FrontMember
 from hwnas.spaces import SearchSpace, get_space
-from hwnas.targets import get_target
+from hwnas.targets import Target, get_target
 from hwnas.training.checkpoint import load_supernet
 from hwnas.training.finetuning import FINETUNING, finetune
 
@@ -35,6 +35,7 @@ _CHECKED_IMAGES = 64
 _MEASURE_S = 20.0
 _WITH_CODE = ("c", "tvm")
 _EVALUATED_AT_A_TIME = 256
+_FORMAT_OF = {"litert": "tflite"}  # backends that load the very file that is written
 
 _HOW = {
     "predicted.latency_s": "Sum of the block latencies in the cost table, calibrated on whole "
@@ -49,6 +50,7 @@ _HOW = {
     "accuracy.test": "Share of test images classified rightly by the exported weights; nothing "
     "saw these images before.",
 }
+_SAME_FILE = " What ran is the written file: the same bytes, with these weights."
 _FINETUNED = "Share of images of the split classified rightly by the fine-tuned weights."
 _MODELLED_ENERGY = (
     "No energy counter was readable: energy is operations and bytes times constants of the "
@@ -93,8 +95,6 @@ def export_run(
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
     architecture = space.architecture(np.array(picked.architecture))
-    if not picked.measured:
-        picked = _measured(run, space, picked, table, progress)
     if not run.has(run.supernet_path.name):
         raise ExportError(
             f"{run_path} has no trained weights: its estimator was "
@@ -117,10 +117,15 @@ def export_run(
                 f"fine-tuning, epoch {done} of {epochs}", done / epochs
             ),
         )
+    is_same_file = format == _FORMAT_OF.get(_run_target(run).backend)
+    if is_same_file or not picked.measured:
+        picked = _measured(run, space, picked, weights, table, progress)
     module = TorchModule(space.network(architecture), weights)
     module.eval()
     images = dataset.x_test[:_CHECKED_IMAGES]
     facts = _facts(run.target, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
+    if is_same_file and "latency_s" in facts.measured:
+        facts.how["measured.latency_s"] += _SAME_FILE
     return export_model(
         ExportRequest(
             space,
@@ -140,9 +145,7 @@ def _deployment(
     run: RunDirectory, format: str, target: str | None, table: CostTable | None
 ) -> Deployment:
     if format in _WITH_CODE:
-        arguments = run.record.arguments
-        own = get_target(arguments["target"]).with_threads(arguments["threads"])
-        return deployment_for(target, own, table)
+        return deployment_for(target, _run_target(run), table)
     if target is not None:
         raise ExportError(
             f"format {format!r} holds no code for a device: leave --target out, or export "
@@ -181,21 +184,21 @@ def _measured(
     run: RunDirectory,
     space: SearchSpace,
     picked: ChosenRecord,
+    weights: Weights,
     table: CostTable | None,
     progress: Progress,
 ) -> ChosenRecord:
-    """The pick with its measured latency, where the run's target is this machine."""
-    arguments = run.record.arguments
-    target = get_target(arguments["target"]).with_threads(arguments["threads"])
+    """The pick with its measured latency, where the run's target can be measured now."""
+    target = _run_target(run)
     backend = backend_for(target, table)
-    measured = {}
+    measured = picked.measured
     here = target.fingerprint == run.target.fingerprint
     if here and isinstance(backend, MeasuringBackend) and backend.is_available(target).works:
         rng = np.random.default_rng(0)
         source = source_of(target, backend)
         graph = space.network(space.architecture(np.array(picked.architecture)))
         found = measure_networks(
-            {"picked": backend.compile(graph, random_weights(graph, rng), target)},
+            {"picked": backend.compile(graph, weights, target)},
             target,
             backend,
             protocol=Protocol(limit_s=_MEASURE_S),
@@ -212,6 +215,11 @@ def _measured(
         value is not None and value <= picked.budgets[metric] for metric, value in values.items()
     )
     return msgspec.structs.replace(picked, measured=measured, budget_kept=kept)
+
+
+def _run_target(run: RunDirectory) -> Target:
+    arguments = run.record.arguments
+    return get_target(arguments["target"]).with_threads(arguments["threads"])
 
 
 def _predicted(run: RunDirectory, member: FrontMember) -> dict[str, CostFigure]:

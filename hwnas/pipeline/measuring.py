@@ -1,4 +1,4 @@
-"""Latency of a finished ONNX model on a target."""
+"""Latency of a finished model on a target: ONNX, or what else its runtime loads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from hwnas.targets import Target
 
 __all__ = ["MeasuredModel", "measure_model"]
 
-_LARGEST_MODEL_BYTES = 2**31  # protobuf's own limit
+_LARGEST_MODEL_BYTES = 2**31  # protobuf's own limit, and that of flatbuffers
+_SUFFIXES = {".onnx": "cpu", ".tflite": "litert-cpu"}  # and a target that takes them
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def measure_model(
     """Measure a model file as a whole.
 
     Raises:
-        LoweringError: The file is missing, too large, no ONNX model, or has free dimensions.
+        LoweringError: The file is missing, too large, not of the kind that the
+            target takes, or has free dimensions.
         TargetError: The target cannot measure model files here.
     """
     if not path.is_file():
@@ -61,7 +63,13 @@ def measure_model(
         raise LoweringError(f"model {path} has {size} bytes; 1 byte to 2 GiB can be measured")
     backend = backend_for(target, table)
     if not (isinstance(backend, MeasuringBackend) and isinstance(backend, ModelBackend)):
-        raise TargetError(f"target {target.name!r} cannot measure ONNX files; target cpu can")
+        raise TargetError(f"target {target.name!r} cannot measure model files; target cpu can")
+    if path.suffix.lower() in _SUFFIXES and path.suffix.lower() != backend.model_suffix:
+        raise LoweringError(
+            f"target {target.name!r} measures {backend.model_suffix} files, and {path} is another "
+            f"kind: export the network as {backend.model_suffix[1:]}, or measure the file on "
+            f"{_SUFFIXES[path.suffix.lower()]}"
+        )
     available = backend.is_available(target)
     if not available.works:
         raise TargetError(f"{target.name}: {available.reason}; {available.remedy}")

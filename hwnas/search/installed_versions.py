@@ -5,7 +5,15 @@ from importlib import metadata
 
 __all__ = ["installed_versions"]
 
-_PACKAGES = ("numpy", "torch", "onnxruntime", "hwnas")
+_PACKAGES = (
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "apache-tvm",
+    "apache-tvm-ffi",
+    "ai-edge-litert",
+    "hwnas",
+)
 
 
 def installed_versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ import tvm_ffi
 
 from hwnas.errors import HwnasError
 from hwnas.tvm_worker.building import llvm_target
+from hwnas.tvm_worker.frames import read_frame, write_frame
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
 from hwnas.tvm_worker.messages import (
     Array,
@@ -46,8 +47,6 @@ from hwnas.tvm_worker.messages import (
     Tuned,
     Working,
     WriteC,
-    read_frame,
-    write_frame,
 )
 from hwnas.tvm_worker.networks import build_networks, untuned_kernels
 from hwnas.tvm_worker.relax_module import fuse, import_onnx
@@ -156,7 +155,7 @@ class Worker:
                 limit_s=request.limit_s,
                 trials=request.trials,
                 seed=request.seed,
-                on_progress=report,
+                on_progress=lambda name, share: report(f"tuning {kernels[name].signature}", share),
                 runner=runner,
             )
         left = tuple(name.removeprefix("kernel_") for name in summary.left)

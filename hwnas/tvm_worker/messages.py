@@ -1,10 +1,10 @@
 """What is said between hwnas and the TVM process: one request struct for each operation.
 
-A message is a msgpack object after its length in 8 bytes, little-endian. To one request come any
-number of `Working`, then one `Done` or `Failed`.
+A message is a msgpack object in a frame (`frames`). To one request come any number of `Working`,
+then one `Done` or `Failed`.
 """
 
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -49,12 +49,7 @@ __all__ = [
     "Tuned",
     "Working",
     "WriteC",
-    "read_frame",
-    "write_frame",
 ]
-
-_LENGTH_BYTES = 8
-_LARGEST_FRAME_BYTES = 1 << 33
 
 
 class CodeTarget(msgspec.Struct, frozen=True):
@@ -459,19 +454,3 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 Response = Working | Done | Failed
-
-
-def write_frame(stream: BinaryIO, content: bytes) -> None:
-    """Write one message."""
-    stream.write(len(content).to_bytes(_LENGTH_BYTES, "little"))
-    stream.write(content)
-    stream.flush()
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """Read one message; None at the end of the stream, also in the middle of a message."""
-    length = int.from_bytes(stream.read(_LENGTH_BYTES) or b"", "little")
-    if not 0 < length <= _LARGEST_FRAME_BYTES:
-        return None
-    content = stream.read(length)
-    return content if len(content) == length else None

@@ -14,6 +14,8 @@ from hwnas.tvm_worker.timing import LoadedNetwork
 
 __all__ = ["CompiledNetwork", "build_networks", "compile_networks", "untuned_kernels"]
 
+_PREFIX = "kernel_"
+
 
 @dataclass(frozen=True)
 class CompiledNetwork:
@@ -51,7 +53,13 @@ def build_networks(
     """Compile fused modules for this machine and load them; arguments as of `compile_networks`."""
     executable, compiled = compile_networks(modules, target, database)
     return {
-        name: LoadedNetwork(executable, network.inputs, network.kernels, network.function)
+        name: LoadedNetwork(
+            executable,
+            network.inputs,
+            network.kernels,
+            tuple(f"{_PREFIX}{key}" for key in network.kernels),
+            network.function,
+        )
         for name, network in compiled.items()
     }
 
@@ -100,9 +108,6 @@ def _described(module: tvm.IRModule, function: str) -> CompiledNetwork:
     )
     weights = sum(named[call].weight_bytes for call in calls)
     return CompiledNetwork(function, inputs, tuple(named[call].key for call in calls), weights)
-
-
-_PREFIX = "kernel_"
 
 
 def _distinct(modules: Mapping[str, tvm.IRModule]) -> dict[str, CompilerKernel]:

@@ -3,10 +3,8 @@
 import atexit
 import logging
 import os
-import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +17,8 @@ import msgspec
 from hwnas import errors
 from hwnas.errors import HwnasError, MeasurementError, PluginError
 from hwnas.progress import Progress, silent
+from hwnas.tvm_worker.command import python_command
+from hwnas.tvm_worker.frames import receive_frame, write_frame
 from hwnas.tvm_worker.installation import EXTRA, find_tvm
 from hwnas.tvm_worker.messages import (
     Done,
@@ -26,8 +26,6 @@ from hwnas.tvm_worker.messages import (
     Greeting,
     Request,
     Response,
-    read_frame,
-    write_frame,
 )
 
 __all__ = ["TvmWorker", "shared_worker"]
@@ -146,7 +144,7 @@ class TvmWorker:
         self._said.truncate()
         begin = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hwnas.tvm_worker.main"],
+            python_command("hwnas.tvm_worker.main"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -163,12 +161,11 @@ class TvmWorker:
         return process
 
     def _read(self, process: subprocess.Popen[bytes], deadline: float, action: str) -> bytes:
-        stream = cast(BinaryIO, process.stdout)
-        ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        try:
+            content = receive_frame(cast(BinaryIO, process.stdout), deadline)
+        except TimeoutError:
             _kill_session(process)
-            raise MeasurementError(_stuck(action))
-        content = read_frame(stream)
+            raise MeasurementError(_stuck(action)) from None
         if content is None:
             raise self._ended(action)
         return content

@@ -3,13 +3,13 @@
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from types import TracebackType
 from typing import Self
 
 from hwnas.errors import MeasurementError, PluginError
+from hwnas.tvm_worker.command import python_command
 from hwnas.tvm_worker.devices.tracker import Address, parse_address
 from hwnas.tvm_worker.installation import find_tvm
 
@@ -37,7 +37,7 @@ class DeviceProcess:
             raise PluginError(f"{found.found}: {found.remedy}")
         self._said = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115 (lives as long)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hwnas.tvm_worker.devices.server", *arguments],
+            python_command("hwnas.tvm_worker.devices.server", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._said,

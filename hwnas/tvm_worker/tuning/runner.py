@@ -7,7 +7,6 @@ those of its batch are then tried one by one.
 """
 
 import os
-import select
 import subprocess
 import sys
 import time
@@ -20,7 +19,8 @@ import tvm
 import tvm_ffi
 
 from hwnas.errors import MeasurementError
-from hwnas.tvm_worker.messages import read_frame, write_frame
+from hwnas.tvm_worker.command import python_command
+from hwnas.tvm_worker.frames import read_frame, receive_frame, write_frame
 
 __all__ = ["LocalRunner", "Runner", "main"]
 
@@ -104,7 +104,7 @@ class LocalRunner:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
+                python_command(__name__),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "TVM_NUM_THREADS": os.environ.get("TVM_NUM_THREADS", "1")},
@@ -172,7 +172,7 @@ def _noise(function: tvm.tirx.PrimFunc) -> list[tvm.runtime.Tensor]:
 
 def _read(process: subprocess.Popen[bytes], limit_s: float) -> bytes | None:
     """The next message; None if the process ends or says nothing in time."""
-    stream = cast(BinaryIO, process.stdout)
-    if not select.select([stream], [], [], limit_s)[0]:
+    try:
+        return receive_frame(cast(BinaryIO, process.stdout), time.monotonic() + limit_s)
+    except TimeoutError:
         return None
-    return read_frame(stream)

@@ -255,12 +255,9 @@ def test_one_thread_is_clocked_by_its_own_time_and_more_by_the_wall():
 
 @needs_litert
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x1c\x00\x00\x00TFL3" + 64 * b"\0"])
-def test_what_the_runtime_refuses_is_a_lowering_error(content, tmp_path):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(content)
-
+def test_what_the_runtime_refuses_is_a_lowering_error(content):
     with pytest.raises(LoweringError, match="LiteRT refuses the model"):
-        LitertCpuBackend().compile_model(path, TARGET)
+        LitertCpuBackend().compile_model(content, TARGET)
 
 
 @needs_litert
@@ -292,11 +289,11 @@ def test_an_input_of_unknown_shape_or_another_type_is_refused():
     content = to_tflite(graph, random_weights(graph, np.random.default_rng(0)))
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     tensor = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
-    tensor.shapeSignature = [-1, 16, 16, 8]
+    tensor.shapeSignature = [1, -1, 16, 8]
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
 
-    with pytest.raises(LoweringError, match=r"\(-1, 16, 16, 8\): only float32 of a fixed shape"):
+    with pytest.raises(LoweringError, match=r"\(1, -1, 16, 8\): only float32 of a fixed shape"):
         LitertExecutable(bytes(builder.Output()), threads=1)
