@@ -30,14 +30,14 @@ def checked_model(path: Path, threads: int) -> bytes:
     Raises:
         LoweringError: It is too large, no such file, refused, or ends or stalls LiteRT.
     """
-    if not 0 < path.stat().st_size <= LARGEST_BYTES:
-        raise LoweringError(
-            f"{path} has {path.stat().st_size} bytes; 1 byte to 2 GiB are possible"
-        )
+    size = path.stat().st_size
+    if not 0 < size <= LARGEST_BYTES:
+        raise LoweringError(f"{path} has {size} bytes; 1 byte to 2 GiB are possible")
     content = path.read_bytes()
     if content[4:8] != _IDENTIFIER:
         raise LoweringError(
-            f"{path} is no .tflite file: its bytes 4 to 8 are {content[4:8]!r}, not {_IDENTIFIER!r}"
+            f"{path} is no .tflite file: its bytes 4 to 8 are {content[4:8]!r}, and those of "
+            f"such files are {_IDENTIFIER!r}"
         )
     command = [sys.executable, "-P", "-m", "hwnas.backends.litert_check", str(threads)]
     try:
@@ -68,15 +68,15 @@ def main() -> int:
 
         LitertExecutable(content, int(sys.argv[1])).run()
     except HwnasError as error:
-        print(error)
-        return _REFUSED
+        said = str(error)
     except MemoryError:
-        print("it asks for more memory than this machine has")
-        return _REFUSED
+        said = "it asks for more memory than this machine has"
     except Exception as error:  # the reader raises whatever its first wrong number leads to
-        print(f"it is damaged: {type(error).__name__}: {error}")
-        return _REFUSED
-    return 0
+        said = f"it is damaged: {type(error).__name__}: {error}"
+    else:
+        return 0
+    sys.stdout.write(said)
+    return _REFUSED
 
 
 def _bound_memory(size: int) -> None:

@@ -59,7 +59,7 @@ class TvmExecutable:
 
     def release(self) -> None:
         """Let the TVM process forget it."""
-        self._worker.request(Release((self.handle,)), Results)
+        self._worker.forget(Release((self.handle,)))
 
 
 class TvmCpuBackend(TvmKernels):
@@ -199,7 +199,7 @@ class TvmCpuBench:
     def close(self) -> None:
         """Let the TVM process forget the networks."""
         handles = tuple(network.handle for network in self._networks.values())
-        self._worker.request(Release(handles), Results)
+        self._worker.forget(Release(handles))
 
 
 def _by_clock(timed: Timed, target: Target) -> npt.NDArray[np.float64]:

@@ -66,7 +66,7 @@ class RemoteExecutable:
 
     def release(self) -> None:
         """Let the TVM process and the boards forget it."""
-        self._worker.request(CloseDevice(self.handle), Results)
+        self._worker.forget(CloseDevice(self.handle))
 
 
 class TvmRpcBackend(TvmKernels):
@@ -246,7 +246,7 @@ class TvmRpcBench:
 
     def close(self) -> None:
         """Let the TVM process and the boards forget all of it."""
-        self._worker.request(CloseDevice(self._built.handle), Results)
+        self._worker.forget(CloseDevice(self._built.handle))
 
     def _draw(self, names: list[str], wanted: set[str], most: int) -> tuple[str, ...]:
         """Some of the wanted names, or of all if none is wanted, in any order."""

@@ -123,4 +123,4 @@ class TvmGraph:
 
     def close(self) -> None:
         """Free it in the process."""
-        self._worker.request(Release((self._handle,)), Results)
+        self._worker.forget(Release((self._handle,)))

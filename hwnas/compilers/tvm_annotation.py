@@ -4,6 +4,9 @@ Every PrimFunc gets the attributes of `KERNEL`, `LATENCY`, `ENERGY` and of where
 come from; `main` gets their sums, but only if none is missing.
 """
 
+from hwnas.compilers import tvm_required  # noqa: F401
+
+# isort: split
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 

@@ -8,6 +8,9 @@ Unlike TVM's own it can start from the records of a tuning database, of other ke
 its data in a file without pickle, and draws random numbers only from the given generator.
 """
 
+from hwnas.compilers import tvm_required  # noqa: F401
+
+# isort: split
 from collections import defaultdict
 from pathlib import Path
 

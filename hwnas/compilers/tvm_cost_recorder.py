@@ -8,6 +8,9 @@ The virtual machine calls back before and after each kernel; what the callback i
 measured on kernels that do next to nothing, by their number of arguments, and taken off.
 """
 
+from hwnas.compilers import tvm_required  # noqa: F401
+
+# isort: split
 import logging
 from collections import defaultdict
 from dataclasses import dataclass

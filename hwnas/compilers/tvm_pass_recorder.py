@@ -1,5 +1,8 @@
 """What a TVM compilation spends its time on, and which kernels it makes. Runs in a user's TVM."""
 
+from hwnas.compilers import tvm_required  # noqa: F401
+
+# isort: split
 import time
 from dataclasses import dataclass
 

@@ -7,6 +7,9 @@ function is annotated with what it costs. With `build`, TVM's own steps down to 
 follow, so that `tvm.compile(module, target=..., relax_pipeline=...)` takes it.
 """
 
+from hwnas.compilers import tvm_required  # noqa: F401
+
+# isort: split
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -135,7 +135,6 @@ def _piece(network: TfliteNetwork, block: str) -> TfliteNetwork:
     return TfliteNetwork(block, tuple(inside), tuple(dict.fromkeys(read)), tuple(leaving))
 
 
-
 def _written(network: TfliteNetwork) -> bytes:
     schema, builder = _schema(), _aligned_builder()
     if not network.operators:

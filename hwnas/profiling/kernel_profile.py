@@ -161,24 +161,22 @@ class KernelProfile:
         begin = time.monotonic()
         due = begin + _REVIEW_S
         needy = self._needy(recorder, wanted)
-        while needy and time.monotonic() - begin < limit_s:
-            try:
+        try:
+            while needy and time.monotonic() - begin < limit_s:
                 for items, seconds in bench.round(
                     needy, warmup=protocol.warmup, passes=protocol.passes
                 ):
                     recorder.add(items, seconds)
-            except MeasurementError:
-                recorder.flush()  # a device is gone: what it has measured is kept
-                raise
-            now = time.monotonic()
-            if now > due:
-                needy = self._needy(recorder, wanted)
-                took = time.monotonic() - now
-                due = time.monotonic() + max(_REVIEW_S, took / _REVIEW_SHARE)
-                share = max(1.0 - len(needy) / len(wanted), (now - begin) / limit_s)
-                settled = f"{len(wanted) - len(needy)} of {len(wanted)} settled"
-                progress(f"{text}: {settled}", min(1.0, share))
-        recorder.flush()
+                now = time.monotonic()
+                if now > due:
+                    needy = self._needy(recorder, wanted)
+                    took = time.monotonic() - now
+                    due = time.monotonic() + max(_REVIEW_S, took / _REVIEW_SHARE)
+                    share = max(1.0 - len(needy) / len(wanted), (now - begin) / limit_s)
+                    settled = f"{len(wanted) - len(needy)} of {len(wanted)} settled"
+                    progress(f"{text}: {settled}", min(1.0, share))
+        finally:  # also when a device is gone or the user stops: what was measured is kept
+            recorder.flush()
 
     def _needy(self, recorder: Recorder, wanted: set[str]) -> set[str]:
         """Keys that are not yet known surely enough."""

@@ -26,6 +26,8 @@ from hwnas.tvm_worker.messages import (
     Greeting,
     Request,
     Response,
+    Results,
+    Working,
 )
 
 __all__ = ["TvmWorker", "shared_worker"]
@@ -54,6 +56,7 @@ class TvmWorker:
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._greeting: Greeting | None = None
 
     def __enter__(self) -> Self:
@@ -95,6 +98,31 @@ class TvmWorker:
             MeasurementError: The child died or was stuck; the next request starts a new one.
         """
         process = self._running()
+        try:
+            response = self._exchange(process, message, progress, timeout_s)
+        except HwnasError:
+            raise
+        except BaseException:  # its answer to this must not pass for the one to the next
+            _kill_session(process)
+            process.wait()
+            raise
+        if isinstance(response, Failed):
+            raise _error(response)
+        return msgspec.msgpack.decode(response.result, type=reply)
+
+    def forget(self, message: Request) -> None:
+        """Ask the child to forget something, unless it has ended, and forgot it with that."""
+        if self._process is not None and self._process.poll() is None:
+            self.request(message, Results)
+
+    def _exchange(
+        self,
+        process: subprocess.Popen[bytes],
+        message: Request,
+        progress: Progress,
+        timeout_s: float,
+    ) -> Done | Failed:
+        """Send a request and wait for the end of it."""
         action = type(message).__name__
         deadline = time.monotonic() + timeout_s
         # A model does not fit into the pipe, and a child that is stuck reads nothing.
@@ -110,11 +138,9 @@ class TvmWorker:
             limit.cancel()
         while True:
             content = self._read(process, deadline, action)
-            response = msgspec.msgpack.decode(content, type=Response)
-            if isinstance(response, Done):
-                return msgspec.msgpack.decode(response.result, type=reply)
-            if isinstance(response, Failed):
-                raise _error(response)
+            response: Response = msgspec.msgpack.decode(content, type=Response)
+            if not isinstance(response, Working):
+                return response
             progress(response.text, response.share)
 
     def close(self) -> None:
@@ -130,6 +156,13 @@ class TvmWorker:
         except subprocess.TimeoutExpired:
             _kill_session(process)
             process.wait()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
+        """What the child has left: one that is killed cannot remove its files."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -143,12 +176,18 @@ class TvmWorker:
         self._said.seek(0)
         self._said.truncate()
         begin = time.monotonic()
+        self._remove_files()
+        self._folder = tempfile.TemporaryDirectory(prefix="hwnas-tvm-", ignore_cleanup_errors=True)
         process = subprocess.Popen(
             python_command("hwnas.tvm_worker.main"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            env={**os.environ, "TVM_NUM_THREADS": str(self._threads)},
+            env={
+                **os.environ,
+                "TVM_NUM_THREADS": str(self._threads),
+                "TMPDIR": self._folder.name,
+            },
             start_new_session=True,  # an interrupt is for the parent, which then ends the child
         )
         self._process = process

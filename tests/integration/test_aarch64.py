@@ -1,15 +1,11 @@
 """The way to an aarch64 board without one: cross-compiled here, run by an emulated processor.
 
 Emulated runs show that the code is right. Their times are those of no device, and no test looks
-at them. Needed: a cross compiler, qemu-user, and a folder of the published aarch64 packages, by
-
-    pip download --no-deps --only-binary=:all: --python-version 311 -d DIR \
-        --platform manylinux_2_28_aarch64 --platform manylinux_2_24_aarch64 \
-        apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1
-
-and named by HWNAS_AARCH64_WHEELS. The server under emulation needs a command that runs an aarch64
-Python with these packages, numpy, msgspec, psutil, cloudpickle, tornado and typing_extensions,
-named by HWNAS_AARCH64_PYTHON; docs/devices.md says how to make one.
+at them. Needed: a cross compiler, qemu-user, and the published aarch64 packages of TVM, which pip
+fetches; where it cannot, HWNAS_AARCH64_WHEELS names a folder that holds them. The server under
+emulation needs a command that runs an aarch64 Python with these packages, numpy, msgspec, psutil,
+cloudpickle, tornado and typing_extensions, named by HWNAS_AARCH64_PYTHON; docs/devices.md says how
+to make one.
 """
 
 import importlib.util
@@ -17,8 +13,10 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +50,12 @@ if not find_tvm().works:
 
 CODE = CodeTarget("cortex-a72", "aarch64-linux-gnu", ("+neon",), 1)
 COMPILER = "aarch64-linux-gnu-g++"
+PACKAGES = ("apache-tvm", "apache-tvm-ffi")
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_24_aarch64")
 LIBRARIES = ("tvm/lib/libtvm_runtime.so", "tvm_ffi/lib/libtvm_ffi.so")
 SYSTEM = "/usr/aarch64-linux-gnu"
 EMULATOR_S = 300
+DOWNLOAD_S = 300
 RUNNER = r"""
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/extra/module.h>
@@ -122,14 +123,35 @@ def wanted(model, image):
     return session.run(None, {session.get_inputs()[0].name: image})[0]
 
 
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    """Folder of TVM's packages for aarch64, of the versions that are installed here."""
+    named = os.environ.get("HWNAS_AARCH64_WHEELS")
+    if named:
+        return Path(named)
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    command += ["--only-binary=:all:", "--dest", str(folder)]
+    command += ["--python-version", f"{sys.version_info.major}.{sys.version_info.minor}"]
+    command += [word for platform in PLATFORMS for word in ("--platform", platform)]
+    command += [f"{package}=={metadata.version(package)}" for package in PACKAGES]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"pip did not fetch the aarch64 packages of TVM in {DOWNLOAD_S} s")
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+        pytest.skip(f"pip cannot fetch the aarch64 packages of TVM: {said}")
+    return folder
+
+
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
+def runtime(emulator, wheels, tmp_path_factory):
     """Folder of TVM's runtime for aarch64."""
-    wheels = os.environ.get("HWNAS_AARCH64_WHEELS")
-    if not wheels:
-        pytest.skip("HWNAS_AARCH64_WHEELS names no folder of aarch64 packages of TVM")
     folder = tmp_path_factory.mktemp("runtime")
-    for wheel in Path(wheels).glob("apache_tvm*aarch64.whl"):
+    for wheel in wheels.glob("apache_tvm*aarch64.whl"):
         with zipfile.ZipFile(wheel) as opened:
             for name in set(LIBRARIES).intersection(opened.namelist()):
                 (folder / Path(name).name).write_bytes(opened.read(name))

@@ -12,6 +12,7 @@ PROMISED = {
     "costing": {"architectures_per_s", "architectures_per_s_ofa", "relative_error"},
     "import_time": {"import_s", "help_s"},
     "latency_truth": {"within_10pct_digits", "within_5pct_digits", "kendall_tau_digits"},
+    "lowering": {"agreement_share", "worst_relative_difference"},
     "nsga2": {"generations_per_s"},
     "profiling": {"profile_s", "median_relative_iqr"},
     "quickstart": {
@@ -28,6 +29,8 @@ PROMISED = {
         "superkernel_step_ratio",
         "proxyless_two_path_memory_ratio",
     },
+    "tvm_rpc": {"rpc_over_local", "upload_and_load_ms_per_kernel"},
+    "tvm_tuned": {"mbconv_over_ort", "network_over_ort"},
 }
 TIMEOUT_S = 300
 

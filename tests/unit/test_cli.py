@@ -1,6 +1,7 @@
 """The command line: exit codes, one-line errors, JSON on stdout."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,30 @@ def test_measure_of_something_that_is_no_model_is_one_line(hwnas, tmp_path):
 
     assert code == 1
     assert "ONNX Runtime refuses the model" in err
+
+
+def test_a_model_of_another_runtime_is_sent_to_the_target_that_takes_it(hwnas, tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"\x1c\x00\x00\x00TFL3")
+
+    code, _, err = hwnas("measure", str(model), "--table", hwnas.table)
+
+    assert code == 1
+    assert "target 'cpu' measures .onnx files" in err
+    assert "litert-cpu" in err
+
+
+@pytest.mark.parametrize("before", [None, "127.0.0.1:2"])
+def test_the_tracker_of_one_command_is_not_that_of_the_next(hwnas, monkeypatch, before):
+    monkeypatch.setenv("HWNAS_TRACKER", before or "")
+    if before is None:
+        monkeypatch.delenv("HWNAS_TRACKER")
+
+    code, _, err = hwnas("device", "list", "--tracker", "127.0.0.1:1")
+
+    assert code == 1
+    assert "no tracker answers at 127.0.0.1:1" in err
+    assert os.environ.get("HWNAS_TRACKER") == before
 
 
 def test_the_seed_reaches_the_search(hwnas, tmp_path):

@@ -9,6 +9,7 @@ larger than the weights of the networks on the bench. A whole network is never f
 is made between runs: after one, governors begin at a low clock.
 """
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -96,7 +97,8 @@ class DeviceBenches:
     def __init__(self) -> None:
         self._benches: dict[int, _Bench] = {}
         self._boards: dict[tuple[str, str, int], Boards] = {}
-        self._handle = 0
+        # A handle that a process gave out before it died must not name a bench of the next.
+        self._handle = os.getpid() << 32
 
     def answer(
         self, request: DeviceRequest, kernels: dict[str, CompilerKernel]

@@ -67,7 +67,7 @@ def test_an_operator_that_reads_no_tensor_of_the_file_does_no_harm(content, writ
     def change(subgraph):
         subgraph.operators[0].inputs = [1 << 20, 1, 2]
 
-    with pytest.raises(LoweringError, match="model.tflite"):
+    with pytest.raises(LoweringError, match=r"model\.tflite"):
         checked_model(write(changed(content, change)), 1)
 
 
@@ -76,7 +76,7 @@ def test_a_tensor_larger_than_memory_is_refused(content, write):
         subgraph.tensors[subgraph.inputs[0]].shape = [1, 1 << 20, 1 << 20, 8]
         subgraph.tensors[subgraph.inputs[0]].shapeSignature = [1, 1 << 20, 1 << 20, 8]
 
-    with pytest.raises(LoweringError, match="model.tflite"):
+    with pytest.raises(LoweringError, match=r"model\.tflite"):
         checked_model(write(changed(content, change)), 1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from hwnas.backends import KernelBackend, TuningBudget, get_backend
+from hwnas.backends import KernelBackend, TuningBudget, get_backend, tvm_rpc
 from hwnas.backends.tvm_rpc import TvmRpcBackend
 from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import GraphBuilder
@@ -117,6 +117,24 @@ def test_networks_and_kernels_are_tuned_and_timed_on_the_board(
     assert (sampled > 0).all()
     assert {name for names, _ in rounds for name in names} == needy
     assert all(seconds.shape == (len(names), 2) for names, seconds in rounds)
+
+
+def test_a_network_that_no_profile_has_seen_is_tuned_when_compiled(
+    tracker, make_target, server, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HWNAS_TRACKER", str(tracker))
+    monkeypatch.setattr(tvm_rpc, "_ON_DEMAND_TRIALS", 2)
+    target = make_target("test")
+    g = GraphBuilder("unseen")
+    g.output(g.conv(g.input("input", (1, 8, 10, 10)), 24, 1, name="only"), "output")
+    graph = g.build()
+    backend = get_backend(target).with_tuning(tmp_path / "records")
+
+    executable = backend.compile(graph, random_weights(graph, np.random.default_rng(0)), target)
+    sampled = backend.sample([executable], target, warmup=0, passes=1)
+    executable.release()
+
+    assert (sampled > 0).all()
 
 
 def test_a_kind_without_a_board_is_not_available(tracker, make_target, monkeypatch):

@@ -252,6 +252,17 @@ def test_a_broken_budget_is_said(run):
     assert "Budget not kept" in Page(read(write_report(run))).words
 
 
+def test_a_network_that_was_not_measured_again_says_why(run):
+    before = read(write_report(run))
+    reason = "published table (no tracker <is> named)"
+    run.write_chosen(msgspec.structs.replace(run.read_chosen(), measured={}, not_measured=reason))
+
+    page = read(write_report(run))
+
+    assert "Not re-measured" not in before
+    assert "Not re-measured</strong>: published table (no tracker &lt;is&gt; named)" in page
+
+
 def test_a_large_history_gives_a_page_of_bounded_size(tmp_path):
     run = new_run(tmp_path / "run")
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from importlib import metadata
@@ -111,6 +112,31 @@ def test_a_network_is_run_and_forgotten_by_its_number(worker, model):
     worker.request(Release((built.handle,)), Results)
     with pytest.raises(MeasurementError, match="KeyError"):
         worker.request(Run(built.handle, (Array.of(x),)), Results)
+
+
+@needs_tvm
+def test_an_interrupted_request_does_not_answer_the_next(worker, model):
+    def interrupt(_text, _share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.request(Lower({"net": model}), Lowered, progress=interrupt)
+    worker.forget(Release((1,)))
+    found = worker.request(Release(()), Results)
+
+    assert found == Results(())
+
+
+@needs_tvm
+def test_files_of_a_child_that_is_killed_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with TvmWorker() as worker:
+        worker.request(Release(()), Results)
+        (folder,) = tmp_path.iterdir()
+        (folder / "left.so").touch()
+        os.killpg(worker._process.pid, signal.SIGKILL)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_tvm
