@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from hwnas.graph import Graph
+from hwnas.graph import Graph, Kernel
 from hwnas.lowering import Weights
 from hwnas.progress import Progress, silent
 from hwnas.targets import Target
@@ -27,7 +27,6 @@ __all__ = [
     "Executable",
     "KernelBackend",
     "KernelBench",
-    "KernelFacts",
     "LoweredGraphs",
     "MeasuringBackend",
     "ModelBackend",
@@ -158,25 +157,6 @@ class BlockBackend(MeasuringBackend, Protocol):
 
 
 @dataclass(frozen=True)
-class KernelFacts:
-    """A kernel as a compiler makes it.
-
-    Args:
-        key: 32 hexadecimal digits over what it computes, without weights and names.
-        signature: One readable line.
-        macs: Multiply-accumulates.
-        activation_bytes: Inputs that are not weights, and results.
-        weight_bytes: Weights.
-    """
-
-    key: str
-    signature: str
-    macs: int
-    activation_bytes: int
-    weight_bytes: int
-
-
-@dataclass(frozen=True)
 class LoweredGraphs:
     """Kernels of some graphs.
 
@@ -186,7 +166,7 @@ class LoweredGraphs:
     """
 
     calls: Mapping[str, tuple[str, ...]]
-    kernels: Mapping[str, KernelFacts]
+    kernels: Mapping[str, Kernel]
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def main() -> int:
     _bound_memory(len(content))
     try:
         _read_by_schema(content)
-        from hwnas.backends.litert_cpu import LitertExecutable
+        from hwnas.backends.litert_executable import LitertExecutable
 
         LitertExecutable(content, int(sys.argv[1])).run()
     except HwnasError as error:

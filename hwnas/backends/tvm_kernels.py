@@ -6,19 +6,18 @@ from typing import Self
 
 from hwnas.backends.backend import (
     Availability,
-    KernelFacts,
     LoweredGraphs,
     TuningBudget,
     TuningReport,
 )
 from hwnas.errors import MeasurementError
-from hwnas.graph import Graph
+from hwnas.graph import Graph, Kernel
 from hwnas.lowering import Weights, to_onnx
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
 from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 from hwnas.tvm_worker import TvmWorker, find_tvm, shared_worker, tvm_runtime
-from hwnas.tvm_worker.messages import CodeTarget, KernelRecord, Lower, Lowered, Tune, Tuned
+from hwnas.tvm_worker.messages import CodeTarget, Lower, Lowered, Tune, Tuned
 
 __all__ = ["TvmKernels", "code_target", "model_bytes", "usable_tvm"]
 
@@ -56,7 +55,7 @@ class TvmKernels:
     ) -> LoweredGraphs:
         """Kernels of graphs after batch norm is folded; weights only give shapes."""
         calls: dict[str, tuple[str, ...]] = {}
-        kernels: dict[str, KernelRecord] = {}
+        kernels: dict[str, Kernel] = {}
         names = list(graphs)
         for start in range(0, len(names), _AT_ONCE):
             models = {name: model_bytes(*graphs[name]) for name in names[start : start + _AT_ONCE]}
@@ -64,11 +63,7 @@ class TvmKernels:
             lowered = self._worker(target).request(Lower(models, pieces), Lowered)
             calls |= lowered.calls
             kernels |= lowered.kernels
-        facts = {
-            key: KernelFacts(k.key, k.signature, k.macs, k.activation_bytes, k.weight_bytes)
-            for key, k in kernels.items()
-        }
-        return LoweredGraphs(calls, facts)
+        return LoweredGraphs(calls, kernels)
 
     def tune(
         self,

@@ -27,12 +27,12 @@ from hwnas.compilers.torch_tvm import WATCH_BIAS, TvmGraph
 from hwnas.costs import (
     Cost,
     CostTable,
-    Kernel,
     Source,
     default_table_path,
     modelled_energy_j,
 )
 from hwnas.errors import PluginError
+from hwnas.graph import Kernel
 from hwnas.profiling import Estimate, estimate_median
 from hwnas.targets import Target, get_target
 from hwnas.tvm_worker import find_tvm, tvm_runtime

@@ -13,9 +13,15 @@ from dataclasses import dataclass
 import tvm
 from tvm import relax
 
-from hwnas.costs import Cost, CostTable, Kernel, Provenance, Source, modelled_energy_j
+from hwnas.costs import (
+    Cost,
+    CostTable,
+    Provenance,
+    Source,
+    modelled_energy_j,
+)
 from hwnas.errors import LoweringError
-from hwnas.graph import GraphCounts
+from hwnas.graph import GraphCounts, Kernel
 from hwnas.targets import Target
 from hwnas.tvm_worker import tvm_runtime
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernel_of, kernels_of

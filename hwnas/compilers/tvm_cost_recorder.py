@@ -24,8 +24,12 @@ from tvm import relax
 from tvm.runtime.vm import VMInstrumentReturnKind
 
 from hwnas.compilers.tvm_annotation import describe_kernels, untuned_functions
-from hwnas.costs import Cost, CostTable, Kernel
+from hwnas.costs import (
+    Cost,
+    CostTable,
+)
 from hwnas.errors import MeasurementError
+from hwnas.graph import Kernel
 from hwnas.profiling import Estimate, estimate_median
 from hwnas.targets import Target
 from hwnas.tvm_worker import tvm_runtime

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import tvm
 
 from hwnas.compilers.tvm_annotation import describe_kernels
-from hwnas.costs import Kernel
+from hwnas.graph import Kernel
 
 __all__ = ["PassRecorder", "PassTime"]
 

@@ -4,7 +4,7 @@ from hwnas.costs.calibration import Calibration, fit_calibration
 from hwnas.costs.compiled import CompiledCosts, compile_costs
 from hwnas.costs.counted import COUNTED_METRICS, count_costs
 from hwnas.costs.energy import modelled_energy_j
-from hwnas.costs.table import Cost, CostTable, Kernel, Provenance, Source, default_table_path
+from hwnas.costs.table import Cost, CostTable, Provenance, Source, default_table_path
 
 __all__ = [
     "COUNTED_METRICS",
@@ -12,7 +12,6 @@ __all__ = [
     "CompiledCosts",
     "Cost",
     "CostTable",
-    "Kernel",
     "Provenance",
     "Source",
     "compile_costs",

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hwnas.errors import TableError
+from hwnas.graph import Kernel
 
 __all__ = [
     "Cost",
     "CostTable",
-    "Kernel",
     "Provenance",
     "SampleSeries",
     "Source",
@@ -73,17 +73,6 @@ class Source:
 
     fingerprint: str
     runtime: str
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """What a key stands for."""
-
-    key: str
-    signature: str
-    macs: int
-    activation_bytes: int
-    weight_bytes: int
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hwnas.backends.litert_cpu import LitertCpuBackend, LitertExecutable
+from hwnas.backends.litert_cpu import LitertCpuBackend
+from hwnas.backends.litert_executable import LitertExecutable
 from hwnas.export.request import ExportRequest, Written
 from hwnas.lowering.tflite_model import SIGNATURE, to_tflite
 from hwnas.targets import available_targets, get_target

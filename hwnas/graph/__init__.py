@@ -3,7 +3,7 @@
 from hwnas.graph.builder import GraphBuilder
 from hwnas.graph.counts import GraphCounts, count_graph
 from hwnas.graph.graph import IR_VERSION, OPSET_VERSION, Graph, Shape, shape_of
-from hwnas.graph.kernels import kernel_key, kernel_signature
+from hwnas.graph.kernels import Kernel, kernel_key, kernel_signature
 from hwnas.graph.liveness import peak_activation_bytes
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Graph",
     "GraphBuilder",
     "GraphCounts",
+    "Kernel",
     "Shape",
     "count_graph",
     "kernel_key",

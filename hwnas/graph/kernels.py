@@ -5,6 +5,7 @@ is 128 bits over that description (`hwnas._core.canonical_key`), equal for isomo
 stable across machines and Python versions; its signature is the same thing for human readers.
 """
 
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -14,9 +15,28 @@ from hwnas import _core
 from hwnas.graph.counts import count_graph
 from hwnas.graph.graph import Graph, shape_of
 
-__all__ = ["kernel_key", "kernel_signature"]
+__all__ = ["Kernel", "kernel_key", "kernel_signature"]
 
 _SHORT = {"BatchNormalization": "BN", "GlobalAveragePool": "GAP", "HardSigmoid": "HSigmoid"}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a key stands for.
+
+    Args:
+        key: 32 hexadecimal digits.
+        signature: One readable line.
+        macs: Multiply-accumulates.
+        activation_bytes: Inputs that are not weights, and results.
+        weight_bytes: Weights.
+    """
+
+    key: str
+    signature: str
+    macs: int
+    activation_bytes: int
+    weight_bytes: int
 
 
 def kernel_key(graph: Graph, context: str = "") -> str:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from hwnas.costs import Cost, CostTable, Kernel, Provenance, Source
+from hwnas.costs import (
+    Cost,
+    CostTable,
+    Provenance,
+    Source,
+)
 from hwnas.costs.block_fit import BlockFit, fit_blocks
 from hwnas.costs.published import (
     PUBLISHED,
@@ -18,7 +23,7 @@ from hwnas.costs.published import (
 )
 from hwnas.costs.published_file import PublishedFile, read_published_file
 from hwnas.errors import TableError
-from hwnas.graph import count_graph
+from hwnas.graph import Kernel, count_graph
 from hwnas.profiling.cost_rows import cost_row, modelled_energy_row, timestamp
 from hwnas.profiling.estimate import Estimate
 from hwnas.profiling.units import describe_kernel, units_of

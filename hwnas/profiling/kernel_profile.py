@@ -12,10 +12,14 @@ from contextlib import closing
 
 import numpy as np
 
-from hwnas.backends import KernelBackend, KernelBench, KernelFacts, TuningBudget
-from hwnas.costs import Cost, CostTable, Kernel, Source
+from hwnas.backends import KernelBackend, KernelBench, TuningBudget
+from hwnas.costs import (
+    Cost,
+    CostTable,
+    Source,
+)
 from hwnas.errors import MeasurementError
-from hwnas.graph import Graph, GraphCounts, count_graph, kernel_key
+from hwnas.graph import Graph, GraphCounts, Kernel, count_graph, kernel_key
 from hwnas.lowering import Weights, random_weights
 from hwnas.profiling.cost_rows import cost_row, modelled_energy_row, timestamp
 from hwnas.profiling.estimate import Estimate, sum_of_estimates
@@ -67,7 +71,7 @@ class KernelProfile:
         self._table = table
         self._protocol = protocol
         self._rng = rng
-        self._facts: dict[str, KernelFacts] = {}
+        self._facts: dict[str, Kernel] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
         self._networks: set[str] = set()
 
@@ -251,7 +255,7 @@ class KernelProfile:
             facts = self._facts[key]
             activations, weights = facts.activation_bytes, facts.weight_bytes
             add(key, found[key], GraphCounts(facts.macs, 0, activations, weights, 1))
-            described.append(Kernel(key, facts.signature, facts.macs, activations, weights))
+            described.append(facts)
         for key, unit in missing.items():
             estimate = sum_of_estimates([found[kernel] for kernel in self._parts[key]])
             add(key, estimate, count_graph(unit.fragment.graph))

@@ -14,8 +14,14 @@ from hwnas.backends import (
     TuningBudget,
     get_backend,
 )
-from hwnas.costs import Cost, CostTable, Kernel, Provenance, Source
+from hwnas.costs import (
+    Cost,
+    CostTable,
+    Provenance,
+    Source,
+)
 from hwnas.errors import MeasurementError, TargetError
+from hwnas.graph import Kernel
 from hwnas.profiling.block_bench import BlockBench
 from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.profiling.estimate import Estimate

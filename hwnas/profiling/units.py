@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.costs import Kernel
 from hwnas.errors import SpaceError
-from hwnas.graph import Graph, count_graph, kernel_signature
+from hwnas.graph import Graph, Kernel, count_graph, kernel_signature
 from hwnas.spaces import Architecture, Fragment, Population, SearchSpace
 
 __all__ = [

@@ -14,6 +14,7 @@ import tvm
 import tvm_ffi
 
 from hwnas.errors import HwnasError
+from hwnas.graph import Kernel
 from hwnas.tvm_worker.building import llvm_target
 from hwnas.tvm_worker.frames import read_frame, write_frame
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
@@ -29,7 +30,6 @@ from hwnas.tvm_worker.messages import (
     ExportLibrary,
     Failed,
     Greeting,
-    KernelRecord,
     Lower,
     Lowered,
     Release,
@@ -226,8 +226,8 @@ def _greeting() -> Greeting:
     )
 
 
-def _record(kernel: CompilerKernel) -> KernelRecord:
-    return KernelRecord(
+def _record(kernel: CompilerKernel) -> Kernel:
+    return Kernel(
         kernel.key,
         kernel.signature,
         kernel.macs,

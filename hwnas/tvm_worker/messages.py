@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hwnas.graph import Kernel
+
 __all__ = [
     "Array",
     "BuildForDevice",
@@ -28,7 +30,6 @@ __all__ = [
     "ExportedLibrary",
     "Failed",
     "Greeting",
-    "KernelRecord",
     "Lower",
     "Lowered",
     "Place",
@@ -86,24 +87,6 @@ class Array(msgspec.Struct, frozen=True):
         return found
 
 
-class KernelRecord(msgspec.Struct, frozen=True):
-    """A fused function of TVM's.
-
-    Args:
-        key: 32 hexadecimal digits over its code, without names and weights.
-        signature: One readable line.
-        macs: Multiply-accumulates.
-        activation_bytes: Inputs that are not weights, and results.
-        weight_bytes: Weights.
-    """
-
-    key: str
-    signature: str
-    macs: int
-    activation_bytes: int
-    weight_bytes: int
-
-
 class Lower(msgspec.Struct, frozen=True, tag=True):
     """Fuse models into kernels: `Lowered`. The child keeps the kernels, not the weights.
 
@@ -120,7 +103,7 @@ class Lowered(msgspec.Struct, frozen=True):
     """Kernels of each model in the order in which it calls them."""
 
     calls: dict[str, tuple[str, ...]]
-    kernels: dict[str, KernelRecord]
+    kernels: dict[str, Kernel]
 
 
 class Tune(msgspec.Struct, frozen=True, tag=True):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hwnas.backends import BlockBackend, get_backend
-from hwnas.backends.litert_cpu import LitertCpuBackend, LitertExecutable
+from hwnas.backends.litert_cpu import LitertCpuBackend
+from hwnas.backends.litert_executable import LitertExecutable
 from hwnas.errors import LoweringError
 from hwnas.graph import GraphBuilder
 from hwnas.lowering import random_weights
@@ -106,7 +107,7 @@ def test_what_is_not_delegated_is_told():
 def test_without_the_delegate_every_operator_is_told():
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from hwnas.backends.litert_cpu import _undelegated
+    from hwnas.backends.litert_executable import undelegated_operators
 
     graph = pooled_graph()
     content = to_tflite(graph, random_weights(graph, np.random.default_rng(0)))
@@ -116,7 +117,7 @@ def test_without_the_delegate_every_operator_is_told():
     )
     plain.allocate_tensors()
 
-    assert _undelegated(plain) == ("CONV_2D", "PADV2", "MAX_POOL_2D", "RELU")
+    assert undelegated_operators(plain) == ("CONV_2D", "PADV2", "MAX_POOL_2D", "RELU")
 
 
 @needs_litert

@@ -10,9 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.costs import Cost, CostTable, Kernel, Source, default_table_path
+from hwnas.costs import (
+    Cost,
+    CostTable,
+    Source,
+    default_table_path,
+)
 from hwnas.costs.table import COST_FIELDS
 from hwnas.errors import TableError
+from hwnas.graph import Kernel
 
 SOURCE = Source("0123456789abcdef", "onnxruntime 1")
 OTHER = Source("fedcba9876543210", "onnxruntime 1")

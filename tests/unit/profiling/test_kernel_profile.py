@@ -5,14 +5,13 @@ import pytest
 
 from hwnas.backends import (
     Availability,
-    KernelFacts,
     LoweredGraphs,
     TuningBudget,
     TuningReport,
 )
 from hwnas.costs import CostTable, Source, compile_costs
 from hwnas.errors import MeasurementError
-from hwnas.graph import shape_of
+from hwnas.graph import Kernel, shape_of
 from hwnas.profiling import Protocol
 from hwnas.profiling.kernel_profile import KernelProfile
 from hwnas.profiling.reference import reference_key
@@ -51,7 +50,7 @@ class KnownCompiler:
                     shape = shape_of(node.outputs[0])
                     weights = shape_of(node.inputs[1])
                     key = f"{node.op_type}{shape}{weights}".replace(" ", "")
-                    kernels[key] = KernelFacts(key, key, 10, 20, 30)
+                    kernels[key] = Kernel(key, key, 10, 20, 30)
                     called.append(key)
             calls[name] = tuple(called)
         self.calls |= calls
