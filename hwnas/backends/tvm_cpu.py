@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from hwnas.backends.backend import Availability, Executable, TuningBudget
-from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes, usable_tvm
+from hwnas.backends.backend import Availability, Executable
+from hwnas.backends.tvm_kernels import TvmKernels, code_target, file_bytes, model_bytes, usable_tvm
 from hwnas.errors import MeasurementError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights
@@ -30,8 +30,6 @@ from hwnas.tvm_worker.messages import (
 )
 
 __all__ = ["TvmCpuBackend", "TvmExecutable"]
-
-_ON_DEMAND_TRIALS = 64  # for each kernel of a network that no profile has seen
 
 
 class TvmExecutable:
@@ -91,25 +89,19 @@ class TvmCpuBackend(TvmKernels):
             LoweringError: It is no model, or TVM does not take it.
             MeasurementError: Kernels are left without a tuning record.
         """
-        content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
-        return self._compile({"model": content}, target, progress)["model"]
+        return self._compile({"model": file_bytes(model)}, target, progress)["model"]
 
     def _compile(
         self, models: Mapping[str, bytes], target: Target, progress: Progress = silent
     ) -> dict[str, TvmExecutable]:
-        """Networks by name; kernels that no profile has seen are tuned now."""
         worker = self._worker(target)
         request = BuildNetworks(dict(models), code_target(target), str(self._records()))
-        found = worker.request(request, BuiltNetworks, progress=progress)
-        if found.untuned:
-            budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(found.untuned))
-            self.tune(found.untuned, target, budget, seed=0, progress=progress)
-            found = worker.request(request, BuiltNetworks, progress=progress)
-        if found.untuned:
-            raise MeasurementError(
-                f"{len(found.untuned)} kernels of {', '.join(models)} could not be tuned, and "
-                "TVM's untuned code is no measure of anything: profile with a larger --tune-budget"
-            )
+        found = self._tuned(
+            lambda: worker.request(request, BuiltNetworks, progress=progress),
+            ", ".join(models),
+            target,
+            progress,
+        )
         return {name: TvmExecutable(worker, built) for name, built in found.networks.items()}
 
     def sample(

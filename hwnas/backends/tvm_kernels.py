@@ -1,8 +1,10 @@
 """What all targets that run TVM's kernels share: lowering and tuning in the TVM process."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, TypeVar
+
+import onnx
 
 from hwnas.backends.backend import (
     Availability,
@@ -10,7 +12,7 @@ from hwnas.backends.backend import (
     TuningBudget,
     TuningReport,
 )
-from hwnas.errors import MeasurementError
+from hwnas.errors import LoweringError, MeasurementError
 from hwnas.graph import Graph, Kernel
 from hwnas.lowering import Weights, to_onnx
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
@@ -19,12 +21,21 @@ from hwnas.targets import Target
 from hwnas.tvm_worker import TvmWorker, find_tvm, shared_worker, tvm_runtime
 from hwnas.tvm_worker.messages import CodeTarget, Lower, Lowered, Tune, Tuned
 
-__all__ = ["TvmKernels", "code_target", "model_bytes", "usable_tvm"]
+__all__ = ["TvmKernels", "code_target", "file_bytes", "model_bytes", "usable_tvm"]
 
 _TRIALS_PER_KERNEL = 32
+_ON_DEMAND_TRIALS = 64  # for each kernel of a network that no profile has seen
 _SLACK_S = 1800.0  # over the limit of tuning before the TVM process counts as stuck
 _ENDLESS_S = 30 * 86400.0
 _AT_ONCE = 32  # models lowered by one request; bounds the memory of a message
+
+
+class _HasUntuned(Protocol):
+    @property
+    def untuned(self) -> tuple[str, ...]: ...
+
+
+_Built = TypeVar("_Built", bound=_HasUntuned)
 
 
 class TvmKernels:
@@ -97,6 +108,30 @@ class TvmKernels:
         done = self._worker(target).request(request, Tuned, progress=progress, timeout_s=limit)
         return TuningReport(done.tuned, done.reused, done.trials, done.seconds, done.left)
 
+    def _tuned(
+        self,
+        build: Callable[[], _Built],
+        what: str,
+        target: Target,
+        progress: Progress = silent,
+    ) -> _Built:
+        """What `build` gives once all kernels have records; those without are tuned now.
+
+        Raises:
+            MeasurementError: Kernels are left without a record.
+        """
+        built = build()
+        if built.untuned:
+            budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(built.untuned))
+            self.tune(built.untuned, target, budget, seed=0, progress=progress)
+            built = build()
+        if built.untuned:
+            raise MeasurementError(
+                f"{len(built.untuned)} kernels of {what} could not be tuned, and TVM's untuned "
+                "code is no measure of anything: profile with a larger --tune-budget"
+            )
+        return built
+
     def _records(self) -> Path:
         if self._tuning is None:
             raise MeasurementError(
@@ -134,6 +169,38 @@ def code_target(target: Target) -> CodeTarget:
     if processor is None:
         return CodeTarget(cores=threads)
     return CodeTarget(processor.cpu, processor.triple, processor.features, threads)
+
+
+def file_bytes(model: onnx.ModelProto | Path) -> bytes:
+    """A finished model or file with its free batch size set to 1.
+
+    Raises:
+        LoweringError: It is no ONNX model, or another size of an input is free.
+    """
+    proto = onnx.ModelProto()
+    try:
+        if isinstance(model, Path):
+            proto.ParseFromString(model.read_bytes())
+        else:
+            proto.CopyFrom(model)
+    except Exception as error:  # protobuf's own classes differ between its implementations
+        raise LoweringError(f"{model} is no ONNX model: {error}") from error
+    del proto.graph.value_info[:]  # shapes that may hold the free size; TVM finds them itself
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    for value in (*inputs, *proto.graph.output):
+        sides = value.type.tensor_type.shape.dim
+        if sides and not sides[0].HasField("dim_value"):
+            sides[0].dim_value = 1
+    for value in inputs:
+        shape = [side.dim_value for side in value.type.tensor_type.shape.dim]
+        if not all(side > 0 for side in shape):
+            raise LoweringError(
+                f"input {value.name!r} has shape {shape}, 0 for a free size: fix every size to "
+                "measure the model"
+            )
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def model_bytes(graph: Graph, weights: Weights) -> bytes:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from hwnas.backends.backend import Availability, Executable, TuningBudget
-from hwnas.backends.tvm_kernels import TvmKernels, code_target, model_bytes, usable_tvm
+from hwnas.backends.backend import Availability, Executable
+from hwnas.backends.tvm_kernels import TvmKernels, code_target, file_bytes, model_bytes, usable_tvm
 from hwnas.environment import TRACKER_VARIABLE
 from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import Graph
@@ -33,7 +33,6 @@ from hwnas.tvm_worker.messages import (
 
 __all__ = ["RemoteExecutable", "TvmRpcBackend"]
 
-_ON_DEMAND_TRIALS = 64  # for each kernel of a network that no profile has seen
 _KERNELS_A_BOARD = 64  # in one round
 _ASK_S = 2.0
 
@@ -109,16 +108,15 @@ class TvmRpcBackend(TvmKernels):
     def compile_model(
         self, model: onnx.ModelProto | Path, target: Target, *, progress: Progress = silent
     ) -> RemoteExecutable:
-        """The same for a finished ONNX model or file.
+        """The same for a finished ONNX model or file; a free batch size is set to 1.
 
         Raises:
             LoweringError: It is no model, or TVM does not take it.
             TargetError: There is no linker for the device, or no tracker is named.
             MeasurementError: Kernels are left without a tuning record.
         """
-        content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
         name = model.stem if isinstance(model, Path) else "model"
-        return self._compile(content, name, target, progress)
+        return self._compile(file_bytes(model), name, target, progress)
 
     def compile_naive(self, graph: Graph, weights: Weights, target: Target) -> RemoteExecutable:
         """A network of untuned kernels: for its results, never for times."""
@@ -149,9 +147,12 @@ class TvmRpcBackend(TvmKernels):
         """Compile networks and kernels for the boards."""
         progress(f"compiling {len(networks)} networks and {len(kernels)} kernels", 0.0)
         models = {name: model_bytes(*network) for name, network in networks.items()}
-        built = self._build(models, tuple(sorted(kernels)), target)
-        if built.untuned:
-            raise _untuned(len(built.untuned), f"{len(networks)} networks")
+        built = self._tuned(
+            lambda: self._build(models, tuple(sorted(kernels)), target),
+            f"{len(networks)} networks",
+            target,
+            progress,
+        )
         address, key = self._boards(target)
         boards = ask_tracker(parse_address(address)).count(key)
         return TvmRpcBench(self._worker(target), built, kernels, boards, rng)
@@ -159,13 +160,9 @@ class TvmRpcBackend(TvmKernels):
     def _compile(
         self, model: bytes, name: str, target: Target, progress: Progress = silent
     ) -> RemoteExecutable:
-        built = self._build({name: model}, (), target)
-        if built.untuned:
-            budget = TuningBudget(trials=_ON_DEMAND_TRIALS * len(built.untuned))
-            self.tune(built.untuned, target, budget, seed=0, progress=progress)
-            built = self._build({name: model}, (), target)
-        if built.untuned:
-            raise _untuned(len(built.untuned), repr(name))
+        built = self._tuned(
+            lambda: self._build({name: model}, (), target), repr(name), target, progress
+        )
         return RemoteExecutable(self._worker(target), built.handle, name)
 
     def _build(
@@ -257,10 +254,3 @@ class TvmRpcBench:
 def _twice(seconds: Sequence[float]) -> npt.NDArray[np.float64]:
     """`(n, 2)`: a board's evaluator has one clock, the wall's."""
     return np.repeat(np.array(seconds, dtype=np.float64)[:, None], 2, axis=1)
-
-
-def _untuned(kernels: int, what: str) -> MeasurementError:
-    return MeasurementError(
-        f"{kernels} kernels of {what} could not be tuned, and TVM's untuned code is no measure of "
-        "anything: give more time with --tune-budget"
-    )

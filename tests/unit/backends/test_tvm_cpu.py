@@ -5,8 +5,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from hwnas.backends import KernelBackend, get_backend, tvm_cpu
-from hwnas.backends import tvm_kernels as kernels_module
+from hwnas.backends import KernelBackend, get_backend
+from hwnas.backends import tvm_kernels as tvm_kernels
 from hwnas.backends.tvm_cpu import TvmCpuBackend
 from hwnas.errors import LoweringError, MeasurementError
 from hwnas.graph import GraphBuilder
@@ -34,7 +34,7 @@ def records(tmp_path_factory):
 
 @pytest.fixture
 def backend(records, monkeypatch):
-    monkeypatch.setattr(tvm_cpu, "_ON_DEMAND_TRIALS", 4)
+    monkeypatch.setattr(tvm_kernels, "_ON_DEMAND_TRIALS", 4)
     return TvmCpuBackend(records)
 
 
@@ -43,7 +43,7 @@ def test_the_target_finds_a_backend_that_makes_kernels():
 
 
 def test_more_threads_than_the_schedules_know_are_refused(monkeypatch):
-    monkeypatch.setattr(kernels_module, "find_tvm", lambda: Installation(True, "tvm"))
+    monkeypatch.setattr(tvm_kernels, "find_tvm", lambda: Installation(True, "tvm"))
 
     found = get_backend(TARGET).is_available(TARGET.with_threads(2))
 
@@ -54,7 +54,7 @@ def test_more_threads_than_the_schedules_know_are_refused(monkeypatch):
 
 def test_a_tvm_that_does_not_work_is_told_with_its_remedy(monkeypatch):
     broken = Installation(False, "tvm-ffi 0.1.15, which crashes", "pip install another")
-    monkeypatch.setattr(kernels_module, "find_tvm", lambda: broken)
+    monkeypatch.setattr(tvm_kernels, "find_tvm", lambda: broken)
 
     found = get_backend(TARGET).is_available(TARGET)
 
@@ -89,7 +89,10 @@ def test_kernels_that_no_profile_has_seen_are_tuned_and_give_the_right_results(b
 def test_a_model_file_is_measured_from_the_same_records(backend, tmp_path):
     graph = small_graph()
     path = tmp_path / "model.onnx"
-    onnx.save(to_onnx(graph, random_weights(graph, np.random.default_rng(2))), path)
+    model = to_onnx(graph, random_weights(graph, np.random.default_rng(2)))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, path)
     texts = []
 
     executable = backend.compile_model(path, TARGET, progress=lambda text, _: texts.append(text))
@@ -137,3 +140,16 @@ def test_an_operator_that_tvm_does_not_import_is_named(backend, tmp_path):
 
     with pytest.raises(LoweringError, match=r"LSTM.*target cpu"):
         backend.compile_model(model, TARGET)
+
+
+def test_what_is_no_model_and_a_free_size_are_refused(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\xff" * 100)
+    graph = small_graph()
+    model = to_onnx(graph, random_weights(graph, np.random.default_rng(0)))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+
+    with pytest.raises(LoweringError, match="is no ONNX model"):
+        tvm_kernels.file_bytes(path)
+    with pytest.raises(LoweringError, match="fix every size"):
+        tvm_kernels.file_bytes(model)

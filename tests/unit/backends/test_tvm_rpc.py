@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from hwnas.backends import KernelBackend, TuningBudget, get_backend, tvm_rpc
+from hwnas.backends import KernelBackend, TuningBudget, get_backend, tvm_kernels
 from hwnas.backends.tvm_rpc import TvmRpcBackend
 from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import GraphBuilder
@@ -123,7 +123,7 @@ def test_a_network_that_no_profile_has_seen_is_tuned_when_compiled(
     tracker, make_target, server, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("HWNAS_TRACKER", str(tracker))
-    monkeypatch.setattr(tvm_rpc, "_ON_DEMAND_TRIALS", 2)
+    monkeypatch.setattr(tvm_kernels, "_ON_DEMAND_TRIALS", 2)
     target = make_target("test")
     g = GraphBuilder("unseen")
     g.output(g.conv(g.input("input", (1, 8, 10, 10)), 24, 1, name="only"), "output")
