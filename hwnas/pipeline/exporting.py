@@ -91,6 +91,7 @@ def export_run(
         TargetError: No code can be generated for the target.
     """
     run = RunDirectory.open(run_path)
+    device = run.target  # a training run has none, and says what to do
     deployment = _deployment(run, format, target, table)
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
@@ -123,7 +124,7 @@ def export_run(
     module = TorchModule(space.network(architecture), weights)
     module.eval()
     images = dataset.x_test[:_CHECKED_IMAGES]
-    facts = _facts(run.target, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
+    facts = _facts(device, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
     if is_same_file and "latency_s" in facts.measured:
         facts.how["measured.latency_s"] += _SAME_FILE
     return export_model(
