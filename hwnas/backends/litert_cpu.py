@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from hwnas.backends.backend import Availability, Executable
 from hwnas.backends.litert_check import checked_model
 from hwnas.backends.litert_executable import PACKAGE, LitertExecutable, delegates_to_xnnpack
-from hwnas.backends.stopwatch import time_chain
+from hwnas.backends.stopwatch import clock_of, time_chain
 from hwnas.errors import LoweringError, PluginError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights
@@ -67,9 +66,7 @@ class LitertCpuBackend:
         self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
     ) -> npt.NDArray[np.float64]:
         """Thread CPU time for one thread, wall time for more; and wall time."""
-        alone = target.runtime.threads == 1
-        clock = time.thread_time_ns if alone else time.perf_counter_ns
-        return time_chain(chain, clock, warmup=warmup, passes=passes)
+        return time_chain(chain, clock_of(target), warmup=warmup, passes=passes)
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> LitertExecutable:
         """The file that an export writes, loaded; inputs are standard normal noise."""

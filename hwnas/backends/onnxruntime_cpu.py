@@ -1,7 +1,6 @@
 """ONNX Runtime's CPU provider: the kind of hardware that every machine has."""
 
 import os
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import OrtMemType
 
 from hwnas.backends.backend import Availability, BlockExecutable, Executable
 from hwnas.backends.onnxruntime_blocks import block_order, cut_blocks, is_branching, name_by_block
-from hwnas.backends.stopwatch import time_chain
+from hwnas.backends.stopwatch import clock_of, time_chain
 from hwnas.errors import LoweringError
 from hwnas.graph import Graph
 from hwnas.lowering import Weights, to_onnx
@@ -129,9 +128,7 @@ class OnnxRuntimeCpuBackend:
         self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
     ) -> npt.NDArray[np.float64]:
         """Thread CPU time for one thread, wall time for more; and wall time."""
-        alone = target.runtime.threads == 1
-        clock = time.thread_time_ns if alone else time.perf_counter_ns
-        return time_chain(chain, clock, warmup=warmup, passes=passes)
+        return time_chain(chain, clock_of(target), warmup=warmup, passes=passes)
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> OrtExecutable:
         """A session at the highest optimisation level, input filled with standard normal noise."""

@@ -7,8 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.backends.backend import Executable
+from hwnas.targets import Target
 
-__all__ = ["time_chain"]
+__all__ = ["clock_of", "time_chain"]
+
+
+def clock_of(target: Target) -> Callable[[], int]:
+    """Thread CPU time in ns where one thread does the work, wall time otherwise."""
+    return time.thread_time_ns if target.runtime.threads == 1 else time.perf_counter_ns
 
 
 def time_chain(

@@ -11,7 +11,6 @@ eagerly, and the report says why.
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +32,8 @@ from hwnas.costs import (
 )
 from hwnas.errors import PluginError
 from hwnas.graph import Kernel
-from hwnas.profiling import Estimate, estimate_median
+from hwnas.profiling import estimate_median
+from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.targets import Target, get_target
 from hwnas.tvm_worker import find_tvm, tvm_runtime
 
@@ -106,7 +106,7 @@ def record_costs(table: CostTable, *, repeats: int = _REPEATS) -> int:
     """
     costs: dict[tuple[str, str], Cost] = {}
     kernels: dict[str, Kernel] = {}
-    taken = datetime.now(UTC).isoformat(timespec="seconds")
+    taken = timestamp()
     for graph in _alive():
         target = graph.runtime.target
         table.put_target(target.fingerprint, target.name, target.description)
@@ -122,7 +122,9 @@ def record_costs(table: CostTable, *, repeats: int = _REPEATS) -> int:
                 if found.value <= 0.0:
                     continue
                 source = Source(target.fingerprint, graph.runtime.name + _OWN_ROWS)
-                costs[kernel.key, source.fingerprint] = _row(kernel.key, source, found, taken)
+                costs[kernel.key, source.fingerprint] = cost_row(
+                    kernel.key, source, "latency_s", found, "measured", taken
+                )
                 kernels[kernel.key] = Kernel(
                     kernel.key,
                     kernel.signature,
@@ -253,23 +255,6 @@ def _rows(runtime: Runtime, metric: str) -> Mapping[str, Cost]:
     with CostTable(runtime.table, create=False) as table:
         own = table.lookup(Source(fingerprint, runtime.name + _OWN_ROWS), metric)
         return own | table.lookup(Source(fingerprint, runtime.name), metric)
-
-
-def _row(key: str, source: Source, found: Estimate, taken: str) -> Cost:
-    return Cost(
-        key,
-        source.fingerprint,
-        source.runtime,
-        "latency_s",
-        found.value,
-        found.low,
-        found.high,
-        found.spread,
-        found.repeats,
-        found.outliers,
-        "measured",
-        taken,
-    )
 
 
 def _graph_breaks() -> Iterator[str]:

@@ -14,7 +14,6 @@ from hwnas.compilers import tvm_required  # noqa: F401
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -24,13 +23,11 @@ from tvm import relax
 from tvm.runtime.vm import VMInstrumentReturnKind
 
 from hwnas.compilers.tvm_annotation import describe_kernels, untuned_functions
-from hwnas.costs import (
-    Cost,
-    CostTable,
-)
+from hwnas.costs import CostTable, Source
 from hwnas.errors import MeasurementError
 from hwnas.graph import Kernel
 from hwnas.profiling import Estimate, estimate_median
+from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.targets import Target
 from hwnas.tvm_worker import tvm_runtime
 from hwnas.tvm_worker.timing import KernelWatch, empty_calls_s
@@ -154,11 +151,15 @@ class CostRecorder:
                 self._minimum,
                 len(self._untuned),
             )
-        taken = datetime.now(UTC).isoformat(timespec="seconds")
+        taken = timestamp()
         target = self._target
+        source = Source(target.fingerprint, tvm_runtime())
         self._table.put_target(target.fingerprint, target.name, target.description)
         self._table.put(
-            [self._row(key, enough[key], taken) for key in written],
+            [
+                cost_row(key, source, "latency_s", enough[key], "measured", taken)
+                for key in written
+            ],
             [self._kernels[key] for key in written],
         )
         log.info("wrote %d measured kernels to %s", len(written), self._table.path.name)
@@ -179,19 +180,3 @@ class CostRecorder:
                 if self._calls[kernel.key] > _WARMUP:
                     self._own_s[kernel.key] = empty[min(arguments, max(empty))][clock]
                     self._samples[kernel.key].append(1e-9 * times_ns[clock])
-
-    def _row(self, key: str, found: Estimate, taken: str) -> Cost:
-        return Cost(
-            key,
-            self._target.fingerprint,
-            tvm_runtime(),
-            "latency_s",
-            found.value,
-            found.low,
-            found.high,
-            found.spread,
-            found.repeats,
-            found.outliers,
-            "measured",
-            taken,
-        )

@@ -276,7 +276,7 @@ class BlockBench:
                 )
             estimate = found[key] if key in networks else found[key].less(dispatch)
             rows.append(cost_row(key, self._source, "latency_s", estimate, "measured", taken))
-            rows.append(self._energycost_row(key, graph, executables[key], meter, idle_w, taken))
+            rows.append(self._energy_row(key, graph, executables[key], meter, idle_w, taken))
             kernels.append(describe_kernel(key, graph))
         reference = found[reference_key()]
         rows.append(
@@ -289,7 +289,7 @@ class BlockBench:
         )
         log.info("%s: %d rows from %s", self._space.name, len(rows), self._source.runtime)
 
-    def _energycost_row(
+    def _energy_row(
         self,
         key: str,
         graph: Graph,

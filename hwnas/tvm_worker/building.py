@@ -4,6 +4,7 @@ import sys
 
 import tvm
 from tvm import relax
+from tvm.target import codegen
 
 from hwnas.errors import TargetError
 from hwnas.tvm_worker.messages import CodeTarget
@@ -19,11 +20,16 @@ def llvm_target(code: CodeTarget) -> tvm.target.Target:
     """
     here = code.cpu == "host"
     kind: dict[str, object] = {"kind": "llvm", "num-cores": code.cores}
-    kind["mcpu"] = tvm.target.codegen.llvm_get_system_cpu() if here else code.cpu
+    kind["mcpu"] = str(codegen.llvm_get_system_cpu()) if here else code.cpu
     if code.triple:
         kind["mtriple"] = code.triple
     if code.features:
         kind["mattr"] = list(code.features)
+    triple = code.triple or str(codegen.llvm_get_system_triple())
+    if not codegen.llvm_is_valid_cpu(kind["mcpu"], triple):  # LLVM would go on with a generic one
+        raise TargetError(
+            f"LLVM knows no processor {code.cpu!r} for {triple!r}: correct cpu in the device file"
+        )
     try:
         return tvm.target.Target(kind)
     except (ValueError, RuntimeError, tvm.error.InternalError) as error:

@@ -8,7 +8,6 @@ import tvm
 from tvm import relax
 from tvm.target import codegen
 
-from hwnas.errors import TargetError
 from hwnas.tvm_worker.building import compile_module, llvm_target
 from hwnas.tvm_worker.cross_compiling import find_linker
 from hwnas.tvm_worker.kernels import kernels_of
@@ -29,7 +28,6 @@ def export_library(request: ExportLibrary) -> ExportedLibrary:
     kernels = kernels_of(module)
     code = request.target
     target = llvm_target(code)
-    _check_processor(target)
     untuned = list(kernels)
     if request.database is not None:
         from hwnas.tvm_worker.tuning.tuner import apply_database
@@ -58,13 +56,6 @@ def run_library(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.f
         found = main(tvm.runtime.tensor(np.ascontiguousarray(image[None])))
         outputs.append((found if isinstance(found, tvm.runtime.Tensor) else found[0]).numpy())
     return np.concatenate(outputs)
-
-
-def _check_processor(target: tvm.target.Target) -> None:
-    """LLVM itself goes on with a generic processor when it does not know one."""
-    cpu, triple = str(target.attrs.get("mcpu", "generic")), _triple(target)
-    if not codegen.llvm_is_valid_cpu(cpu, triple):
-        raise TargetError(f"LLVM knows no processor {cpu!r} for {triple!r}")
 
 
 def _triple(target: tvm.target.Target) -> str:

@@ -118,7 +118,6 @@ class Tune(msgspec.Struct, frozen=True, tag=True):
         seed: Of the search.
         tracker: Where boards are registered that time the candidates; empty times them here.
         key: Of these boards.
-        weights: How often a second of each kernel counts, by key; 1 where none is given.
     """
 
     keys: tuple[str, ...]
@@ -127,7 +126,6 @@ class Tune(msgspec.Struct, frozen=True, tag=True):
     limit_s: float | None = None
     trials: int | None = None
     seed: int = 0
-    weights: dict[str, float] = {}
     tracker: str = ""
     key: str = ""
 
