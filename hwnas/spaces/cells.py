@@ -24,8 +24,9 @@ import onnx_ir as ir
 from hwnas.errors import SpaceError
 from hwnas.graph import Graph, GraphBuilder, Shape
 from hwnas.spaces.cell_operations import Operation, preprocess
+from hwnas.spaces.decisions import Decision, Option
 from hwnas.spaces.inverted_residual import classifier, conv_unit, network_input
-from hwnas.spaces.space import ChoiceBlock, Decision, Option, SearchSpace
+from hwnas.spaces.space import ChoiceBlock, SearchSpace
 
 __all__ = ["INPUTS", "Cell", "CellLayout", "CellSpace", "cell_blocks", "cell_sequence"]
 

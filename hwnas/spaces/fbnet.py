@@ -26,8 +26,9 @@ from functools import partial
 import onnx_ir as ir
 
 from hwnas.graph import GraphBuilder, shape_of
+from hwnas.spaces.decisions import Decision
 from hwnas.spaces.inverted_residual import classifier, conv_unit, network_input
-from hwnas.spaces.space import ChoiceBlock, Decision, SearchSpace
+from hwnas.spaces.space import ChoiceBlock, SearchSpace
 
 __all__ = ["OPERATORS", "fbnet", "fbnet_cifar"]
 

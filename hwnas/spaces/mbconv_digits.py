@@ -6,8 +6,9 @@ and squeeze-excitation.
 
 from functools import partial
 
+from hwnas.spaces.decisions import Decision
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.spaces.space import ChoiceBlock, Decision, Presence, SearchSpace
+from hwnas.spaces.space import ChoiceBlock, Presence, SearchSpace
 
 __all__ = ["mbconv_digits"]
 

@@ -8,8 +8,9 @@ MobileNetV3-Large. `ofa-mbv3@160` has images of that side alone, and no decision
 
 from functools import partial
 
+from hwnas.spaces.decisions import Decision
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.spaces.space import ChoiceBlock, Decision, Emit, Presence, SearchSpace
+from hwnas.spaces.space import ChoiceBlock, Emit, Presence, SearchSpace
 
 __all__ = ["ofa_mbv3"]
 

@@ -7,8 +7,9 @@ block keeps its shape.
 
 from functools import partial
 
+from hwnas.spaces.decisions import Decision
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
-from hwnas.spaces.space import ChoiceBlock, Decision, SearchSpace
+from hwnas.spaces.space import ChoiceBlock, SearchSpace
 
 __all__ = ["proxyless_mobile"]
 

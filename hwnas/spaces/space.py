@@ -27,36 +27,18 @@ import onnx_ir as ir
 from hwnas import _core
 from hwnas.errors import SpaceError
 from hwnas.graph import IR_VERSION, Graph, GraphBuilder, Shape, kernel_key, shape_of
+from hwnas.spaces.decisions import (
+    Architecture,
+    Decision,
+    DecisionSpace,
+    Option,
+    Population,
+    check_distinct,
+)
 
-__all__ = [
-    "Architecture",
-    "ChoiceBlock",
-    "Decision",
-    "Emit",
-    "Fragment",
-    "Population",
-    "Presence",
-    "SearchSpace",
-]
+__all__ = ["ChoiceBlock", "Emit", "Fragment", "Presence", "SearchSpace"]
 
-Option = int | float | str | bool | tuple[int, ...] | tuple[str, ...] | None
 Emit = Callable[..., ir.Value]
-Population = npt.NDArray[np.uint8]
-
-MAX_OPTIONS = 255
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One choice among options.
-
-    Args:
-        name: Unique in the space.
-        options: From least to most work; at most 255.
-    """
-
-    name: str
-    options: tuple[Option, ...]
 
 
 @dataclass(frozen=True)
@@ -95,18 +77,6 @@ class ChoiceBlock:
         return tuple(dict.fromkeys((*gate, *self.shaped_by, *self.reads.values())))
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """One member of a space: an option index per decision."""
-
-    space: str
-    indices: tuple[int, ...]
-
-    def row(self) -> Population:
-        """The architecture as a `(d,)` row."""
-        return np.array(self.indices, dtype=np.uint8)
-
-
 @dataclass(frozen=True, eq=False)
 class Fragment:
     """What a block emits for one choice: a graph with its own inputs and outputs, and its key.
@@ -124,8 +94,8 @@ class Fragment:
         return not self.graph.nodes
 
 
-class SearchSpace:
-    """A finite set of architectures.
+class SearchSpace(DecisionSpace):
+    """A finite set of networks.
 
     Args:
         name: Name, with parameters if it has any, such as `proxyless-mobile@128`.
@@ -145,18 +115,12 @@ class SearchSpace:
         blocks: tuple[ChoiceBlock, ...],
         description: str = "",
     ) -> None:
-        self.name = name
-        self.decisions = decisions
+        super().__init__(name, decisions, description)
         self.blocks = blocks
-        self.description = description
-        self._column = {decision.name: i for i, decision in enumerate(decisions)}
         self._block = {block.name: i for i, block in enumerate(blocks)}
         self._fragments: dict[tuple[Any, ...], Fragment] = {}
         self._shapes: dict[tuple[str, tuple[int, ...]], Shape] = {}
         self._check()
-
-    def __repr__(self) -> str:
-        return f"SearchSpace({self.name!r}, {len(self.decisions)} decisions)"
 
     def restricted(self, name: str, options: Mapping[str, tuple[Option, ...]]) -> "SearchSpace":
         """The part of this space in which some decisions have fewer options.
@@ -182,13 +146,6 @@ class SearchSpace:
             decisions.append(Decision(decision.name, tuple(kept)))
         return SearchSpace(name, tuple(decisions), self.blocks, f"a part of {self.name}")
 
-    # Populations -------------------------------------------------------------------------------
-
-    @cached_property
-    def option_counts(self) -> npt.NDArray[np.uint8]:
-        """Options of each decision, `(d,)`."""
-        return np.array([len(decision.options) for decision in self.decisions], dtype=np.uint8)
-
     @cached_property
     def cardinality(self) -> int:
         """Number of distinct canonical architectures (exact)."""
@@ -205,83 +162,6 @@ class SearchSpace:
             return total
 
         return prod(count(column) for column in children.get(-1, []))
-
-    def sample(self, n: int, rng: np.random.Generator) -> Population:
-        """Draw `n` architectures, every decision uniform, in canonical form `(n, d)`."""
-        drawn = rng.integers(0, self.option_counts, size=(n, len(self.decisions)), dtype=np.uint8)
-        return self._canonicalised_in_place(drawn)
-
-    def canonicalise(self, population: Population) -> Population:
-        """A copy with every inactive decision at option 0, `(n, d)`.
-
-        Raises:
-            SpaceError: Wrong type or shape, or an option index out of range.
-        """
-        return self._canonicalised_in_place(self.checked(population).copy())
-
-    def checked(self, population: npt.ArrayLike) -> Population:
-        """The population as a C-contiguous `(n, d)` array of `uint8`.
-
-        Raises:
-            SpaceError: Not integers, wrong shape, or an option index out of range.
-        """
-        array = np.asarray(population)
-        wanted = len(self.decisions)
-        if array.ndim != 2 or array.shape[1] != wanted:
-            raise SpaceError(
-                f"population of {self.name} has shape {array.shape}, not (n, {wanted})"
-            )
-        if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.integer):
-            raise SpaceError(f"population of {self.name} has type {array.dtype}, not uint8")
-        wrong = np.argwhere((array < 0) | (array >= self.option_counts))
-        if len(wrong):
-            row, column = (int(i) for i in wrong[0])
-            decision = self.decisions[column]
-            raise SpaceError(
-                f"row {row}: option {int(array[row, column])} of decision {decision.name!r} is "
-                f"out of range, it has {len(decision.options)} options"
-            )
-        return np.ascontiguousarray(array, dtype=np.uint8)
-
-    def smallest(self) -> Architecture:
-        """The architecture of all first options."""
-        return self.architecture(np.zeros(len(self.decisions), dtype=np.uint8))
-
-    def largest(self) -> Architecture:
-        """The architecture of all last options."""
-        return self.architecture(self.option_counts - np.uint8(1))
-
-    def architecture(self, row: npt.ArrayLike) -> Architecture:
-        """The canonical architecture of one `(d,)` row of option indices."""
-        canonical = self.canonicalise(np.atleast_2d(np.asarray(row)))
-        return Architecture(self.name, tuple(int(i) for i in canonical[0]))
-
-    def options(self, architecture: Architecture) -> dict[str, Option]:
-        """The chosen option of every decision, by name."""
-        self._check_member(architecture)
-        pairs = zip(self.decisions, architecture.indices, strict=True)
-        return {decision.name: decision.options[index] for decision, index in pairs}
-
-    def from_options(self, options: Mapping[str, Option]) -> Architecture:
-        """The architecture with the given option of every decision; the inverse of `options`.
-
-        Raises:
-            SpaceError: A decision is missing or unknown, or has no such option.
-        """
-        unknown = sorted(set(options) - set(self._column))
-        if unknown:
-            raise SpaceError(f"{self.name} has no decision {unknown[0]!r}")
-        indices = []
-        for decision in self.decisions:
-            if decision.name not in options:
-                raise SpaceError(f"decision {decision.name!r} of {self.name} is missing")
-            option = options[decision.name]
-            if option not in decision.options:
-                raise SpaceError(
-                    f"decision {decision.name!r} has no option {option!r}: {decision.options}"
-                )
-            indices.append(decision.options.index(option))
-        return self.architecture(np.array(indices, dtype=np.uint8))
 
     # Networks ----------------------------------------------------------------------------------
 
@@ -407,29 +287,13 @@ class SearchSpace:
         return parents, active
 
     def _canonicalised_in_place(self, population: Population) -> Population:
+        """Inactive decisions get option 0."""
         parents, active = self._activity
         _core.canonicalise(population, self.option_counts, parents, active)
         return population
 
-    def _check_member(self, architecture: Architecture) -> None:
-        if architecture.space != self.name:
-            raise SpaceError(f"architecture of {architecture.space!r} given to {self.name!r}")
-        self.checked([architecture.indices])
-
     def _check(self) -> None:
-        for kind, names in (
-            ("decision", [decision.name for decision in self.decisions]),
-            ("block", [block.name for block in self.blocks]),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise SpaceError(f"{kind} {twice[0]!r} stands twice in space {self.name!r}")
-        for decision in self.decisions:
-            if not 1 <= len(decision.options) <= MAX_OPTIONS:
-                raise SpaceError(
-                    f"decision {decision.name!r} has {len(decision.options)} options, "
-                    f"not 1 to {MAX_OPTIONS}"
-                )
+        check_distinct(self.name, "block", [block.name for block in self.blocks])
         earlier: set[str] = set()
         for index, block in enumerate(self.blocks):
             missing = [name for name in block.decisions if name not in self._column]

@@ -41,7 +41,7 @@ from hwnas.costs.compiled import CompiledCosts
 from hwnas.errors import SpaceError
 from hwnas.search.gradient.cell_strategy import CELL_TRAINING
 from hwnas.search.gradient.strategy import GradientProblem, GradientStrategy, reading_state
-from hwnas.spaces.space import Option
+from hwnas.spaces.decisions import Option
 from hwnas.supernet.cell_supernet import Edge, MixedCells
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.training.loop import TrainingLoop, make_optimiser
