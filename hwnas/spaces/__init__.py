@@ -1,11 +1,19 @@
 """Search spaces: what can be built."""
 
+from hwnas.spaces.accelerator_space import AcceleratorSpace
 from hwnas.spaces.cells import Cell, CellLayout, CellSpace
 from hwnas.spaces.decisions import Architecture, Decision, DecisionSpace, Option, Population
-from hwnas.spaces.registry import available_spaces, get_space
+from hwnas.spaces.joint_space import JointSpace
+from hwnas.spaces.registry import (
+    available_hardware_spaces,
+    available_spaces,
+    get_hardware_space,
+    get_space,
+)
 from hwnas.spaces.space import ChoiceBlock, Fragment, Presence, SearchSpace
 
 __all__ = [
+    "AcceleratorSpace",
     "Architecture",
     "Cell",
     "CellLayout",
@@ -14,10 +22,13 @@ __all__ = [
     "Decision",
     "DecisionSpace",
     "Fragment",
+    "JointSpace",
     "Option",
     "Population",
     "Presence",
     "SearchSpace",
+    "available_hardware_spaces",
     "available_spaces",
+    "get_hardware_space",
     "get_space",
 ]

@@ -1,6 +1,7 @@
 """Spaces by name: our own and those of installed plug-ins (entry point group `hwnas.spaces`).
 
-A name may carry the image side, as in `proxyless-mobile@128`.
+A name may carry the image side, as in `proxyless-mobile@128`. Spaces of hardware have names of
+their own, and may carry the number of sub-accelerators, as in `accelerator@3`.
 """
 
 import inspect
@@ -9,6 +10,7 @@ from functools import lru_cache
 
 from hwnas.errors import PluginError, SpaceError
 from hwnas.plugins import load_plugin, plugins
+from hwnas.spaces.accelerator_space import MAX_SUB_ACCELERATORS, AcceleratorSpace, accelerator
 from hwnas.spaces.cells_digits import cells_digits, cells_digits_free
 from hwnas.spaces.darts import darts
 from hwnas.spaces.fbnet import fbnet, fbnet_cifar
@@ -17,7 +19,7 @@ from hwnas.spaces.ofa_mbv3 import ofa_mbv3
 from hwnas.spaces.proxyless_mobile import proxyless_mobile
 from hwnas.spaces.space import SearchSpace
 
-__all__ = ["available_spaces", "get_space"]
+__all__ = ["available_hardware_spaces", "available_spaces", "get_hardware_space", "get_space"]
 
 GROUP = "hwnas.spaces"
 _OWN: dict[str, Callable[..., SearchSpace]] = {
@@ -30,6 +32,7 @@ _OWN: dict[str, Callable[..., SearchSpace]] = {
     "ofa-mbv3": ofa_mbv3,
     "proxyless-mobile": proxyless_mobile,
 }
+_HARDWARE: dict[str, Callable[..., AcceleratorSpace]] = {"accelerator": accelerator}
 _RESOLUTIONS = range(16, 1025)  # pixels; outside, a network would have no or absurd feature maps
 _MAX_DIGITS = 4
 
@@ -63,6 +66,36 @@ def get_space(name: str) -> SearchSpace:
             f"{_RESOLUTIONS.stop - 1}, as in {stem}@128"
         )
     return _made(factory(resolution=int(parameter)), stem)
+
+
+def available_hardware_spaces() -> tuple[str, ...]:
+    """Names of all spaces of hardware, sorted."""
+    return tuple(sorted(_HARDWARE))
+
+
+@lru_cache(maxsize=32)
+def get_hardware_space(name: str) -> AcceleratorSpace:
+    """The space of hardware of that name.
+
+    Args:
+        name: A name of `available_hardware_spaces()`, optionally with `@` and the number of
+            sub-accelerators.
+
+    Raises:
+        SpaceError: There is no such space, or the number is not sensible.
+    """
+    stem, at, parameter = name.partition("@")
+    if stem not in _HARDWARE:
+        known = ", ".join(available_hardware_spaces())
+        raise SpaceError(f"unknown space of hardware {stem!r}; available: {known}")
+    if not at:
+        return _HARDWARE[stem]()
+    if parameter not in map(str, range(1, MAX_SUB_ACCELERATORS + 1)):
+        raise SpaceError(
+            f"{name!r}: the number of sub-accelerators must be 1 to {MAX_SUB_ACCELERATORS}, "
+            f"as in {stem}@1"
+        )
+    return _HARDWARE[stem](int(parameter))
 
 
 def _factory(stem: str) -> Callable[..., object]:
