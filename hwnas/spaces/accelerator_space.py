@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.errors import SpaceError
-from hwnas.spaces.decisions import Decision, DecisionSpace, Population
+from hwnas.spaces.decisions import Decision, DecisionSpace, Option, Population
 
 __all__ = ["DATAFLOWS", "AcceleratorSpace", "accelerator"]
 
@@ -24,7 +24,7 @@ BANDWIDTH_STEP = 8  # elements per cycle; with 8-bit elements at 1 GHz: GB/s
 BANDWIDTH_BUDGET = 64
 MAX_SUB_ACCELERATORS = 4
 
-_PARTS = ("dataflow", "pes", "bandwidth")
+_PARTS = 3  # decisions of a sub-accelerator: dataflow, PEs, bandwidth
 _REDRAWS = 64  # a draw is within both budgets with a chance of 1/4 for two, 1/600 for four
 
 
@@ -61,11 +61,12 @@ class AcceleratorSpace(DecisionSpace):
         bandwidth_budget: int,
         description: str = "",
     ) -> None:
-        options = dict(zip(_PARTS, (dataflows, pes, bandwidths), strict=True))
+        options: dict[str, tuple[Option, ...]]
+        options = {"dataflow": dataflows, "pes": pes, "bandwidth": bandwidths}
         decisions = tuple(
             Decision(f"sub{index}.{part}", options[part])
             for index in range(1, sub_accelerators + 1)
-            for part in _PARTS
+            for part in options
         )
         super().__init__(name, decisions, description)
         for part, numbers in (("PEs", pes), ("bandwidths", bandwidths)):
@@ -73,7 +74,8 @@ class AcceleratorSpace(DecisionSpace):
                 raise SpaceError(f"{part} of space {name!r} do not ascend: {numbers}")
         if pes[0] != 0 or len(pes) < 2 or bandwidths[0] < 1:
             raise SpaceError(
-                f"space {name!r} needs PEs from 0 and bandwidths from 1, not {pes} and {bandwidths}"
+                f"space {name!r} needs PEs from 0 and bandwidths from 1, "
+                f"not {pes} and {bandwidths}"
             )
         if pes_budget < pes[1] or bandwidth_budget < bandwidths[0] * sub_accelerators:
             raise SpaceError(
@@ -138,7 +140,7 @@ class AcceleratorSpace(DecisionSpace):
         return sum(ways for (used, _, _), ways in counted.items() if used)
 
     def _parts(self, population: Population) -> Population:
-        return population.reshape(len(population), self.sub_accelerators, len(_PARTS))
+        return population.reshape(len(population), self.sub_accelerators, _PARTS)
 
     def _canonicalised_in_place(self, population: Population) -> Population:
         parts = self._parts(population)
@@ -179,7 +181,8 @@ def accelerator(sub_accelerators: int = 2) -> AcceleratorSpace:
     """
     if not 1 <= sub_accelerators <= MAX_SUB_ACCELERATORS:
         raise SpaceError(
-            f"a chip of {sub_accelerators} sub-accelerators; 1 to {MAX_SUB_ACCELERATORS} make sense"
+            f"a chip of {sub_accelerators} sub-accelerators; "
+            f"1 to {MAX_SUB_ACCELERATORS} make sense"
         )
     return AcceleratorSpace(
         "accelerator" if sub_accelerators == 2 else f"accelerator@{sub_accelerators}",

@@ -1,6 +1,7 @@
-"""Several spaces taken together: one row of decisions for networks and the hardware they run on."""
+"""Several spaces taken together: one row for networks and the hardware they run on."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class JointSpace(DecisionSpace):
         )
         self.spaces = tuple(spaces)
         widths = np.cumsum([0, *(len(space.decisions) for space in spaces)]).tolist()
-        self._columns = [slice(*ends) for ends in zip(widths[:-1], widths[1:], strict=True)]
+        self._columns = [slice(*ends) for ends in pairwise(widths)]
 
     @property
     def cardinality(self) -> int:

@@ -116,7 +116,7 @@ def test_an_empty_population_stays_empty(small):
 
 @pytest.mark.parametrize("name", ["accelerator@0", "accelerator@5", "accelerator@x", "chip"])
 def test_an_unknown_hardware_space_is_refused(name):
-    with pytest.raises(SpaceError, match="sub-accelerators must be|unknown space of hardware"):
+    with pytest.raises(SpaceError, match=r"sub-accelerators must be|unknown space of hardware"):
         get_hardware_space(name)
 
 
