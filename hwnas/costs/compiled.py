@@ -5,7 +5,7 @@ architecture is a gather and a sum (a maximum for memory), in C++ for whole popu
 Calibration is folded into the slots, so it costs nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -172,32 +172,78 @@ def assemble_costs(
 
 
 def _memory_column(space: SearchSpace, fragments: Sequence[Sequence[Fragment]]) -> CostColumn:
-    """Peaks of the blocks, beside the results of earlier blocks that later ones may read."""
+    """Peaks of the blocks, beside the results of earlier blocks that later ones may read.
+
+    What a block's own decisions leave open about such a result is taken at its largest. A block
+    that hands its input through needs nothing: what is alive then is alive before and after it.
+    """
     last_reader = {
         name: block for block in range(len(fragments)) for name in space.inputs_of(block)
     }
-    largest: dict[str, int] = {}
     peaks: dict[tuple[int, tuple[int, ...], int], float] = {}
+    results = [_results(space, block, row) for block, row in enumerate(fragments)]
     slots = []
     for block, row in enumerate(fragments):
         inputs = space.inputs_of(block)
         kept = tuple(i for i, name in enumerate(inputs) if last_reader[name] > block)
-        beside = sum(
-            size
-            for name, size in largest.items()
-            if name not in inputs and last_reader.get(name, -1) > block
-        )
-        for fragment in row:
-            graph, which = fragment.graph, (id(fragment), kept, beside)
+        held = [
+            earlier
+            for earlier in range(block)
+            if space.blocks[earlier].name not in inputs
+            and last_reader.get(space.blocks[earlier].name, -1) > block
+        ]
+        alive = {*inputs, *(space.blocks[earlier].name for earlier in held)}
+        costs = []
+        for choice, fragment in zip(space.slots(block), row, strict=True):
+            if fragment.is_empty and inputs:
+                costs.append(0.0)
+                continue
+            known = dict(zip(space.columns_of(block), choice, strict=True))
+            beside = sum(results[earlier].largest(known, alive) for earlier in held)
+            which = (id(fragment), kept, beside)
             if which not in peaks:
-                held = [graph.inputs[i] for i in kept]
-                peaks[which] = float(peak_activation_bytes(graph, held) + beside)
-        slots.append(np.array([peaks[id(fragment), kept, beside] for fragment in row]))
-        results = {fragment.graph.outputs[0] for fragment in row}
-        largest[space.blocks[block].name] = max(
-            BYTES_PER_ELEMENT * prod(shape_of(value)) for value in results
-        )
+                still = [fragment.graph.inputs[i] for i in kept]
+                peaks[which] = float(peak_activation_bytes(fragment.graph, still) + beside)
+            costs.append(peaks[which])
+        slots.append(np.array(costs))
     return CostColumn(tuple(slots), "modelled", Calibration())
+
+
+@dataclass(frozen=True, eq=False)
+class _Results:
+    """Bytes of a block's result for each of its choices, one axis a column.
+
+    Args:
+        columns: Columns of the decisions that shape the block.
+        own: Where the block computes its result, else 0.
+        handed: Where the block hands its first input through, else 0.
+        source: Name of that input; empty for a block without inputs.
+    """
+
+    columns: tuple[int, ...]
+    own: npt.NDArray[np.int64]
+    handed: npt.NDArray[np.int64]
+    source: str
+
+    def largest(self, known: Mapping[int, int], alive: Collection[str]) -> int:
+        """Bytes at most, given options by column and the names of results that count already."""
+        sizes = self.own if self.source in alive else self.own + self.handed
+        return int(sizes[tuple(known.get(column, slice(None)) for column in self.columns)].max())
+
+
+def _results(space: SearchSpace, block: int, row: Sequence[Fragment]) -> _Results:
+    columns, inputs = space.columns_of(block), space.inputs_of(block)
+    sizes = np.array(
+        [BYTES_PER_ELEMENT * prod(shape_of(fragment.graph.outputs[0])) for fragment in row]
+    )
+    passed = np.array([fragment.is_empty and bool(inputs) for fragment in row])
+    shape = tuple(int(space.option_counts[column]) for column in columns)
+    return _Results(
+        columns,
+        np.where(passed, 0, sizes).reshape(shape),
+        np.where(passed, sizes, 0).reshape(shape),
+        inputs[0] if inputs else "",
+    )
 
 
 def _table_column(

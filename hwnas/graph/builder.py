@@ -116,10 +116,34 @@ class GraphBuilder:
             attributes["dilations"] = (dilation, dilation)
         return self._emit("Conv", inputs, (n, channels, h, w), attributes, name=name)
 
-    def max_pool(self, x: ir.Value, kernel: int, *, stride: int = 1) -> ir.Value:
-        """Largest value of each window; padding `kernel // 2` never wins."""
+    def conv_transpose(self, x: ir.Value, channels: int, factor: int, *, name: str) -> ir.Value:
+        """The image `factor` times as large: every pixel becomes a square of its own.
+
+        A transposed convolution whose kernel side is its stride, so that squares do not overlap
+        (Ronneberger et al., U-Net, MICCAI 2015: the "up-convolution"); with bias. The weight is
+        stored as `(inputs, channels, factor, factor)`.
+        """
         n, c, h, w = shape_of(x)
-        attributes, (h, w) = _window(h, w, kernel, stride)
+        inputs = [
+            x,
+            self.weight(f"{name}/weight", (c, channels, factor, factor)),
+            self.weight(f"{name}/bias", (channels,)),
+        ]
+        attributes: Attributes = {
+            "kernel_shape": (factor, factor),
+            "strides": (factor, factor),
+            "pads": (0, 0, 0, 0),
+            "group": 1,
+        }
+        shape = (n, channels, h * factor, w * factor)
+        return self._emit("ConvTranspose", inputs, shape, attributes, name=name)
+
+    def max_pool(
+        self, x: ir.Value, kernel: int, *, stride: int = 1, pad: int | None = None
+    ) -> ir.Value:
+        """Largest value of each window; padding, by default `kernel // 2`, never wins."""
+        n, c, h, w = shape_of(x)
+        attributes, (h, w) = _window(h, w, kernel, stride, pad=pad)
         return self._emit("MaxPool", [x], (n, c, h, w), attributes)
 
     def average_pool(self, x: ir.Value, kernel: int, *, stride: int = 1) -> ir.Value:
@@ -277,10 +301,15 @@ class GraphBuilder:
 
 
 def _window(
-    height: int, width: int, kernel: int, stride: int, dilation: int = 1
+    height: int,
+    width: int,
+    kernel: int,
+    stride: int,
+    dilation: int = 1,
+    pad: int | None = None,
 ) -> tuple[Attributes, tuple[int, int]]:
     """Attributes of a square window with padding, and the sides of the result."""
-    pad = kernel // 2 * dilation
+    pad = kernel // 2 * dilation if pad is None else pad
     reach = dilation * (kernel - 1) + 1
     attributes: Attributes = {
         "kernel_shape": (kernel, kernel),

@@ -57,10 +57,16 @@ def count_graph(graph: Graph) -> GraphCounts:
 
 
 def node_macs(node: ir.Node) -> int:
-    """Multiply-accumulates of one operator; 0 for everything but `Conv`, `Gemm` and `MatMul`."""
+    """Multiply-accumulates of one operator.
+
+    0 for everything but `Conv`, `ConvTranspose`, `Gemm` and `MatMul`. A transposed convolution
+    multiplies every input pixel by its whole kernel; what falls outside the result counts too.
+    """
     if node.op_type == "Conv":
         weight = _input(node, 1)
         return prod(shape_of(node.outputs[0])) * prod(shape_of(weight)[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(shape_of(_input(node, 0))) * prod(shape_of(_input(node, 1))[1:])
     if node.op_type == "Gemm":
         transposed = node.attributes.get("transA")
         left = shape_of(_input(node, 0))

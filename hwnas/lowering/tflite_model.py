@@ -53,6 +53,7 @@ _OPTIONS = {
     "RESHAPE": "ReshapeOptions",
     "SLICE": "SliceOptions",
     "TRANSPOSE": "TransposeOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
 }
 """Operator to its table of options; the others have none."""
 

@@ -69,6 +69,27 @@ def _conv(lowering: TfliteLowering, node: ir.Node) -> None:
         lowering.emit(node, "CONV_2D", operands, result_shape(node), options, version=version)
 
 
+def _conv_transpose(lowering: TfliteLowering, node: ir.Node) -> None:
+    x = lowering.first(node)
+    kernel = lowering.weight(node, 1)
+    plain = {"pads": 0, "output_padding": 0, "dilations": 1, "group": 1}
+    given = {name: node.attributes[name].value for name in plain if name in node.attributes}
+    if kernel.ndim != 4 or any(np.any(np.not_equal(v, plain[k])) for k, v in given.items()):
+        raise refused(node, "only two axes without pads, dilation and groups can be written")
+    channels = kernel.shape[1]
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    bias = lowering.weight(node, 2) if has_bias else np.zeros(channels, np.float32)
+    shape, stride = result_shape(node), ints_attribute(node, "strides", (1, 1))
+    operands = [
+        constant_tensor(f"{node.name}/shape", np.array(shape, np.int32)),
+        constant_tensor(f"{node.name}/kernel", kernel.transpose(1, 2, 3, 0)),
+        x,
+        constant_tensor(f"{node.name}/bias", bias),
+    ]
+    options: Options = {"padding": VALID, "strideH": stride[0], "strideW": stride[1]}
+    lowering.emit(node, "TRANSPOSE_CONV", operands, shape, options, version=3)
+
+
 def _average_pool(lowering: TfliteLowering, node: ir.Node) -> None:
     x = lowering.first(node)
     kernel, stride = _pooling(node)
@@ -373,6 +394,7 @@ OPERATORS: dict[str, Lower] = {
     "Concat": _concat,
     "Constant": _nothing,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Flatten": _reshape,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,

@@ -64,6 +64,22 @@ def _conv(node: ir.Node) -> Compiled:
     return run, values
 
 
+def _conv_transpose(node: ir.Node) -> Compiled:
+    values = _values(node)
+    if len(shape_of(values[1])) != 4:
+        raise refused(node, f"it convolves over {len(shape_of(values[1])) - 2} axes, not 2")
+    pad, rest = _pads(node, 2)
+    if rest is not None or "output_shape" in node.attributes:
+        raise refused(node, "its pads differ between the two ends of an axis; give equal pads")
+    stride, dilation = _ints(node, "strides", (1, 1)), _ints(node, "dilations", (1, 1))
+    more, group = _ints(node, "output_padding", (0, 0)), _int(node, "group", 1)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.conv_transpose2d(x, weight, bias, stride, pad, more, group, dilation)
+
+    return run, values
+
+
 class _Depthwise(torch.autograd.Function):
     """A depthwise convolution whose weight gradient is computed channels-last.
 
@@ -295,6 +311,7 @@ OPERATORS: dict[str, Callable[[ir.Node], Compiled]] = {
     "Concat": _concat,
     "Constant": _constant,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Flatten": _flatten,
     "Gemm": _gemm,
     "GlobalAveragePool": _plain(_global_average),

@@ -17,7 +17,9 @@ from hwnas.spaces.fbnet import fbnet, fbnet_cifar
 from hwnas.spaces.mbconv_digits import mbconv_digits
 from hwnas.spaces.ofa_mbv3 import ofa_mbv3
 from hwnas.spaces.proxyless_mobile import proxyless_mobile
+from hwnas.spaces.resnet9 import resnet9
 from hwnas.spaces.space import SearchSpace
+from hwnas.spaces.unet import unet
 
 __all__ = ["available_hardware_spaces", "available_spaces", "get_hardware_space", "get_space"]
 
@@ -31,6 +33,8 @@ _OWN: dict[str, Callable[..., SearchSpace]] = {
     "mbconv-digits": mbconv_digits,
     "ofa-mbv3": ofa_mbv3,
     "proxyless-mobile": proxyless_mobile,
+    "resnet9": resnet9,
+    "unet": unet,
 }
 _HARDWARE: dict[str, Callable[..., AcceleratorSpace]] = {"accelerator": accelerator}
 _RESOLUTIONS = range(16, 1025)  # pixels; outside, a network would have no or absurd feature maps

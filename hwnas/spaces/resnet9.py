@@ -41,15 +41,15 @@ def resnet9(resolution: int = 32) -> SearchSpace:
         blocks.append(
             ChoiceBlock(f"stage{stage}", _reduce, {"width": filters}, shaped_by=(before,))
         )
-        for position in range(1, max(SKIPS) + 1):
-            blocks.append(
-                ChoiceBlock(
-                    f"stage{stage}.{position}",
-                    _residual,
-                    present=Presence(skips, position),
-                    shaped_by=(filters,),
-                )
+        blocks += [
+            ChoiceBlock(
+                f"stage{stage}.{position}",
+                _residual,
+                present=Presence(skips, position),
+                shaped_by=(filters,),
             )
+            for position in SKIPS[1:]
+        ]
         before = filters
     head = partial(classifier, classes=CLASSES)
     blocks.append(ChoiceBlock("classifier", head, shaped_by=(before,)))

@@ -3,6 +3,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
 
 from hwnas.errors import LoweringError
 from hwnas.graph import IR_VERSION, OPSET_VERSION, GraphBuilder, shape_of
@@ -38,6 +39,8 @@ def test_shapes_agree_with_onnx(side, channels, kernel, stride, width, dilation,
     y = g.conv(y, width, 3, name="depthwise", group=width, dilation=dilation)
     y = g.concat([g.max_pool(y, 3, stride=stride), g.average_pool(y, 3, stride=stride)])
     y = g.crop(y) if min(shape_of(y)[2:]) > 1 else y
+    y = g.conv_transpose(y, width, data.draw(st.integers(1, 3)), name="enlarge")
+    y = g.max_pool(y, 2, stride=2, pad=0) if min(shape_of(y)[2:]) > 1 else y
     for _ in range(data.draw(st.integers(0, 4))):
         kind = data.draw(st.sampled_from(["relu", "relu6", "hard_swish", "hard_sigmoid"]))
         y = getattr(g, kind)(y)
@@ -185,6 +188,24 @@ def test_pooling_cropping_and_joining_are_their_definitions():
     for pooled, cropped in (by_onnx, by_torch):
         np.testing.assert_allclose(pooled[0], np.concatenate(wanted), atol=1e-6)
         np.testing.assert_array_equal(cropped, image[:, :, 2:, 2:])
+
+
+def test_a_map_is_enlarged_pixel_by_pixel():
+    g = GraphBuilder("net")
+    x = g.input("x", (1, 3, 4, 5))
+    g.output(g.conv_transpose(x, 2, 3, name="enlarge"), "y")
+    graph, rng = g.build(), np.random.default_rng(0)
+    image, weight, bias = (
+        rng.standard_normal(shape, dtype=np.float32)
+        for shape in ((1, 3, 4, 5), (3, 2, 3, 3), (2,))
+    )
+
+    model = to_onnx(graph, {"enlarge/weight": weight, "enlarge/bias": bias})
+    found = ReferenceEvaluator(model).run(None, {"x": image})[0]
+
+    squares = np.einsum("cij,ckuv->kiujv", image[0], weight).reshape(2, 12, 15)
+    np.testing.assert_allclose(found[0], squares + bias[:, None, None], atol=1e-5)
+    assert shape_of(graph.outputs[0]) == (1, 2, 12, 15)
 
 
 def test_a_dilated_convolution_reads_every_second_pixel():

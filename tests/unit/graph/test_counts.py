@@ -39,6 +39,17 @@ def test_a_convolution_has_its_closed_form(side, channels, kernel, stride, group
     assert counts.nodes == 1
 
 
+def test_a_transposed_convolution_multiplies_every_pixel_by_its_kernel():
+    g = GraphBuilder("enlarge")
+    g.output(g.conv_transpose(g.input("x", (1, 6, 5, 7)), 4, 2, name="enlarge"), "y")
+
+    counts = count_graph(g.build())
+
+    assert counts.macs == 5 * 7 * 6 * 4 * 2 * 2
+    assert counts.params == 6 * 4 * 2 * 2 + 4
+    assert counts.activation_bytes == 4 * (6 * 5 * 7 + 4 * 10 * 14)
+
+
 def test_an_inverted_residual_has_its_closed_form():
     c, expand, kernel, side = 16, 6, 5, 14
     g = GraphBuilder("block")

@@ -108,6 +108,7 @@ OTHERS = {
     "batch_norm": lambda g, x: g.batch_norm(x, name="norm"),
     "channel_shuffle": lambda g, x: g.channel_shuffle(x, 3),
     "concat": lambda g, x: g.concat([x, g.relu(x), x]),
+    "conv_transpose": lambda g, x: g.conv_transpose(x, 5, 2, name="enlarge"),
     "crop": lambda g, x: g.crop(x, 2),
     "flatten": lambda g, x: g.flatten(x),
     "flatten_1x1": lambda g, x: g.flatten(g.global_average_pool(x)),
@@ -252,6 +253,16 @@ REFUSED = {
             (1, 5, 8, 8),
         ),
         "give explicit pads",
+    ),
+    "a transposed convolution with pads": (
+        (
+            "ConvTranspose",
+            {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+            (1, 3, 8, 8),
+            (floats(3, 5, 4, 4),),
+            (1, 5, 16, 16),
+        ),
+        "without pads",
     ),
     "a pooling that rounds up": (
         (

@@ -27,19 +27,20 @@ def run_onnx(graph, weights, *inputs):
 
 def assert_torch_agrees_with_onnx_runtime(graph, rng):
     weights = random_weights(graph, rng)
-    shape = tuple(graph.inputs[0].shape.numpy())
-    x = rng.standard_normal(shape, dtype=np.float32)
-    expected = run_onnx(graph, weights, x)
+    inputs = [rng.standard_normal(v.shape.numpy(), dtype=np.float32) for v in graph.inputs]
+    expected = run_onnx(graph, weights, *inputs)
 
     module = TorchModule(graph, weights).eval()
     with torch.no_grad():
-        got = module(torch.from_numpy(x)).numpy()
+        got = module(*map(torch.from_numpy, inputs)).numpy()
 
     scale = max(1.0, float(np.abs(expected).max()))
     np.testing.assert_allclose(got / scale, expected / scale, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mbconv-digits", "proxyless-mobile@64", "ofa-mbv3"])
+@pytest.mark.parametrize(
+    "name", ["mbconv-digits", "proxyless-mobile@64", "ofa-mbv3", "resnet9", "unet@32"]
+)
 def test_random_architectures_agree_with_onnx_runtime(name):
     space, rng = get_space(name), np.random.default_rng(0)
 
@@ -47,8 +48,9 @@ def test_random_architectures_agree_with_onnx_runtime(name):
         assert_torch_agrees_with_onnx_runtime(space.network(space.architecture(row)), rng)
 
 
-def test_every_option_of_every_block_of_mbconv_digits_agrees_with_onnx_runtime():
-    space, rng = get_space("mbconv-digits"), np.random.default_rng(1)
+@pytest.mark.parametrize("name", ["mbconv-digits", "resnet9@16", "unet@16"])
+def test_every_option_of_every_block_agrees_with_onnx_runtime(name):
+    space, rng = get_space(name), np.random.default_rng(1)
     keys = set()
     for block in range(len(space.blocks)):
         for choice in space.slots(block):
@@ -141,6 +143,19 @@ F32 = np.float32
         single("Flatten", [(1, 2, 3)], (1, 6)),
         single("Gemm", [(1, 3)], (1, 2), (), [np.ones((3, 2), F32), np.ones(2, F32)]),
         single("MatMul", [(1, 3)], (1, 2), (), [np.ones((3, 2), F32)]),
+        single(
+            "ConvTranspose",
+            [(1, 2, 4, 4)],
+            (1, 6, 9, 8),
+            [
+                ir.AttrInt64s("strides", (2, 2)),
+                ir.AttrInt64s("pads", (1, 1, 1, 1)),
+                ir.AttrInt64s("output_padding", (1, 0)),
+                ir.AttrInt64s("dilations", (1, 1)),
+                ir.AttrInt64("group", 2),
+            ],
+            [np.arange(2 * 3 * 4 * 4, dtype=F32).reshape(2, 3, 4, 4) / 50, np.ones(6, F32)],
+        ),
         single(
             "Conv",
             [(1, 2, 6, 6)],

@@ -140,7 +140,7 @@ def test_constants_given_as_attributes_are_taken():
     np.testing.assert_array_equal(got, 2 * x.reshape(2, 3))
 
 
-@pytest.mark.parametrize("name", ["mbconv-digits@16", "cells-digits"])
+@pytest.mark.parametrize("name", ["mbconv-digits@16", "cells-digits", "resnet9@16", "unet@16"])
 def test_a_fused_network_agrees_with_onnx_runtime(name):
     space, rng = get_space(name), np.random.default_rng(RNG_SEED)
     graph = space.network(space.architecture(space.sample(1, rng)[0]))
