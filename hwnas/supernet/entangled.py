@@ -31,9 +31,11 @@ from hwnas.errors import SpaceError
 from hwnas.graph import Shape, shape_of
 from hwnas.lowering.torch_module import TorchPlan, gate_name
 from hwnas.spaces import SearchSpace
+from hwnas.supernet.concatenated import concatenated_weights
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.nested_options import left_out_factors
-from hwnas.supernet.supernet import Choice, sub_slices
+from hwnas.supernet.supernet import Choice
+from hwnas.supernet.view import sub_slices
 
 __all__ = ["EntangledNetwork"]
 
@@ -209,6 +211,7 @@ class EntangledNetwork(nn.Module):
     def _masks(self, index: int, choices: Sequence[Choice], there: _Flags) -> list[_Mask]:
         """Masks of all weights whose shape is not the same in all choices that have them."""
         plans = [self.supernet.block_plan(index, choice) for choice in choices]
+        side_by_side = concatenated_weights(self.space.fragment(index, choices[-1]).graph)
         masks: dict[tuple[bytes, bytes, Shape], _Mask] = {}
         for name, largest in plans[-1].weight_shapes.items():
             if name in plans[-1].statistics:
@@ -220,6 +223,8 @@ class EntangledNetwork(nn.Module):
             distinct = list(dict.fromkeys(shape for shape in shapes if shape is not None))
             if len(distinct) < 2:
                 continue
+            if name in side_by_side:
+                raise _refused(self.space, f"weight {name!r} reads maps that are joined")
             takes = np.array([[shape == part for shape in shapes] for part in distinct])
             # Axes on which all parts are whole need no entries of their own.
             varies = [len(set(sides)) > 1 for sides in zip(*distinct, strict=True)]

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwnas.spaces import SearchSpace
+from hwnas.supernet.concatenated import joined
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.supernet import View, sub_slices
+from hwnas.supernet.view import View, sub_slices
 
 __all__ = ["KernelTransformSupernet"]
 
@@ -76,7 +77,7 @@ class KernelTransformSupernet(ElasticSupernet):
             slices = sub_slices(tuple(kernel.shape), (*kernel.shape[:2], *side))
             centre = kernel if slices is None else kernel[slices]
             kernel = functional.linear(centre.flatten(2), matrix).view(centre.shape)
-        return kernel
+        return joined(kernel, view.pieces)
 
     def _kernel_sides(self) -> dict[str, list[_Sides]]:
         """Sides of every stored kernel that has several, the largest first."""

@@ -21,27 +21,14 @@ from hwnas.lowering.torch_module import Normalise, TorchPlan
 from hwnas.lowering.torch_operators import Normalisation
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.supernet.calibration import CALIBRATION_BATCH, Statistics, average_statistics
+from hwnas.supernet.concatenated import Parts, concatenated_weights, pieces_of, widest_parts
+from hwnas.supernet.view import View, part_of, sub_slices
 
-__all__ = ["EVALUATION_BATCH", "Choice", "Supernet", "View", "initial_weight", "sub_slices"]
+__all__ = ["EVALUATION_BATCH", "Choice", "Supernet", "initial_weight"]
 
 EVALUATION_BATCH = 64  # images in one pass: larger ones leave the cache and are slower on CPU
 Choice = tuple[int, ...]
 """Option indices of a block's own decisions, in the order of its slots."""
-_Slices = tuple[slice, ...]
-
-
-class View(NamedTuple):
-    """How one weight of a block is cut from a stored one.
-
-    Args:
-        local: Name of the weight in the block.
-        parameter: Where it is stored.
-        slices: Part of the stored one; None for the whole.
-    """
-
-    local: str
-    parameter: nn.Parameter
-    slices: _Slices | None
 
 
 class _Binding(NamedTuple):
@@ -93,6 +80,7 @@ class Supernet(nn.Module):
         self._plans: dict[int, TorchPlan] = {}
         self._bindings: dict[tuple[int, Choice], _Binding] = {}
         self._names: dict[str, str] = {}
+        self._parts: dict[str, Parts] = {}
         shapes, residual = self._stored_shapes()
         for name, shape in shapes.items():
             value = initial_weight(name, shape, generator)
@@ -115,7 +103,7 @@ class Supernet(nn.Module):
 
     def cut(self, view: View) -> Tensor:
         """The weight of a sub-net, cut from the stored one."""
-        return view.parameter if view.slices is None else view.parameter[view.slices]
+        return part_of(view.parameter, view)
 
     def structure(self) -> dict[str, Any]:
         """What beside the space fixes which weights there are; numbers, strings, lists, dicts."""
@@ -241,6 +229,10 @@ class Supernet(nn.Module):
         """Trained weights of a block for one choice, by their names in the block."""
         return {view.local: self.cut(view) for view in self._binding(block, choice).views}
 
+    def block_views(self, block: int, choice: Choice) -> tuple[View, ...]:
+        """How the trained weights of a block are cut for one choice."""
+        return self._binding(block, choice).views
+
     def image_side(self, architecture: Architecture) -> tuple[int, int]:
         """Height and width of the images that a sub-net takes."""
         choice = tuple(architecture.indices[column] for column in self._columns[self._input])
@@ -290,13 +282,19 @@ class Supernet(nn.Module):
     def _binding(self, block: int, choice: Choice) -> _Binding:
         known = self._bindings.get((block, choice))
         if known is None:
-            plan = self._plan(self.space.fragment(block, choice).graph)
+            graph = self.space.fragment(block, choice).graph
+            plan, parts = self._plan(graph), concatenated_weights(graph)
             views = []
             for local, shape in plan.weight_shapes.items():
                 if local not in plan.statistics:
-                    stored = self._names[self.stored_name(block, choice, local)]
-                    parameter = getattr(self, stored)
-                    views.append(View(local, parameter, sub_slices(parameter.shape, shape)))
+                    stored = self.stored_name(block, choice, local)
+                    parameter = getattr(self, self._names[stored])
+                    pieces = pieces_of(self._parts[stored], parts.get(local, {}))
+                    # Axes of which pieces are taken are whole until then.
+                    whole = {axis: parameter.shape[axis] for axis, _ in pieces}
+                    taken = tuple(whole.get(axis, side) for axis, side in enumerate(shape))
+                    slices = sub_slices(parameter.shape, taken)
+                    views.append(View(local, parameter, slices, pieces))
             known = self._bindings[block, choice] = _Binding(plan, tuple(views))
         return known
 
@@ -319,7 +317,7 @@ class Supernet(nn.Module):
                 if mark in seen:
                     continue
                 seen.add(mark)
-                plan = self._plan(graph)
+                plan, parts = self._plan(graph), concatenated_weights(graph)
                 residual |= {
                     self.stored_name(index, choice, local) for local in _residual_scales(graph)
                 }
@@ -333,23 +331,13 @@ class Supernet(nn.Module):
                             f"weight {name!r} has {len(known)} axes in one choice and "
                             f"{len(shape)} in another: it cannot be shared"
                         )
-                    shapes[name] = tuple(map(max, known, shape))
+                    room = widest_parts(name, self._parts.get(name), parts.get(local))
+                    self._parts[name] = room
+                    shapes[name] = tuple(
+                        sum(room[axis]) if axis in room else max(sides)
+                        for axis, sides in enumerate(zip(known, shape, strict=True))
+                    )
         return shapes, residual
-
-
-def sub_slices(shared: Shape, wanted: Shape) -> _Slices | None:
-    """How a sub-net's weight is cut from the shared one; None where it is the whole.
-
-    A prefix of every axis, but the centre of the last two axes of a four-axis kernel.
-    """
-    if tuple(shared) == tuple(wanted):
-        return None
-    slices = [slice(0, side) for side in wanted]
-    if len(wanted) == 4:
-        for axis in (2, 3):
-            begin = (shared[axis] - wanted[axis]) // 2
-            slices[axis] = slice(begin, begin + wanted[axis])
-    return tuple(slices)
 
 
 def initial_weight(name: str, shape: Shape, generator: torch.Generator | None) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from hwnas.spaces import Population, SearchSpace
-from hwnas.supernet.supernet import Choice, Supernet, sub_slices
+from hwnas.supernet.supernet import Choice, Supernet
+from hwnas.supernet.view import part_of
 
 __all__ = ["population_sums", "slice_sum", "slot_sums", "weight_gradients"]
 
@@ -51,15 +52,11 @@ def slice_sum(
         block: Index of the block.
         choice: Option indices of its decisions.
     """
-    plan = supernet.block_plan(block, choice)
     sums: list[Tensor] = []
-    for local, shape in plan.weight_shapes.items():
-        if local in plan.statistics:
-            continue
-        value = values.get(supernet.stored_name(block, choice, local))
+    for view in supernet.block_views(block, choice):
+        value = values.get(supernet.stored_name(block, choice, view.local))
         if value is not None:
-            slices = sub_slices(tuple(value.shape), shape)
-            sums.append((value if slices is None else value[slices]).sum())
+            sums.append(part_of(value, view).sum())
     return float(torch.stack(sums).sum()) if sums else 0.0
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hwnas.graph import count_graph
 from hwnas.supernet.elastic import ElasticSupernet
-from hwnas.supernet.supernet import sub_slices
+from hwnas.supernet.view import sub_slices
 
 
 def images(n, side=16, seed=0):

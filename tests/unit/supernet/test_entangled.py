@@ -10,7 +10,7 @@ from hwnas.spaces import ChoiceBlock, Decision, Presence, SearchSpace, get_space
 from hwnas.spaces.inverted_residual import classifier, conv_unit, inverted_residual, network_input
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.entangled import EntangledNetwork
-from hwnas.supernet.supernet import sub_slices
+from hwnas.supernet.view import sub_slices
 
 
 def make_network(space, seed=0):

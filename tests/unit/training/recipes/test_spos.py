@@ -11,7 +11,7 @@ from torch.nn import functional
 from hwnas.spaces import get_space
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.separate import SeparateSupernet
-from hwnas.supernet.supernet import sub_slices
+from hwnas.supernet.view import sub_slices
 from hwnas.training.loop import make_optimiser
 from hwnas.training.recipe import Batch, TrainingContext
 from hwnas.training.recipes.spos import Spos
