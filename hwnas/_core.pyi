@@ -136,6 +136,37 @@ def canonical_key(labels: Sequence[bytes], edges: Annotated[NDArray[numpy.int32]
             node is named.
     """
 
+def dataflow_costs(layers: Annotated[NDArray[numpy.int32], dict(shape=(None, 10), order='C', device='cpu', writable=False)], points: Annotated[NDArray[numpy.int64], dict(shape=(None, 6), order='C', device='cpu', writable=False)], dram_bandwidth: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)], energies: Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu', writable=False)]) -> tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None))], Annotated[NDArray[numpy.float64], dict(shape=(None, None))]]:
+    """
+    Cycles and energy of layers on accelerators, (l, h) each; infinite where impossible.
+
+    Args:
+        layers: (l, 10): kind (0 dense, 1 depthwise, 2 streaming), groups, K, C, R, S, OY, OX, strides
+            along y and x.
+        points: (h, 6): dataflow (0 weight-, 1 output-, 2 row-stationary), PEs, elements per cycle, hop
+            latency in cycles, bytes of a PE's buffer and of the shared one (0: as large as needed).
+        dram_bandwidth: (h,) in bytes per cycle; 0: never waited for.
+        energies: (h, 4) in J: a multiply-accumulate, and moving a byte at a PE's buffer, at the shared
+            one and at DRAM.
+
+    Raises:
+        ValueError: A size or a code is out of range; the row is named.
+    """
+
+def dataflow_parts(layers: Annotated[NDArray[numpy.int32], dict(shape=(None, 10), order='C', device='cpu', writable=False)], points: Annotated[NDArray[numpy.int64], dict(shape=(None, 6), order='C', device='cpu', writable=False)], dram_bandwidth: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.int64], dict(shape=(None, None, None))]:
+    """
+    What the costs consist of, (l, h, 10); -1 throughout where a layer cannot be mapped.
+
+    In order: cycles without DRAM, multiply-accumulates, reads of inputs and of weights from the shared
+    buffer, results written to it, accesses of the PEs' buffers and of the shared one in bytes, bytes
+    that double buffering needs of either, bytes to and from DRAM. Arguments as of `dataflow_costs`.
+    """
+
+def schedule(cycles: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], energy: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], layers: Annotated[NDArray[numpy.int32], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], points: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], limit: float, exact_labels: int = 0, threads: int = 1) -> tuple[Annotated[NDArray[numpy.int8], dict(shape=(None, None, None))], Annotated[NDArray[numpy.float64], dict(shape=(None, None, None))], Annotated[NDArray[numpy.float64], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))]]:
+    """
+    Least energy within a limit on the makespan, else least makespan, of networks (n, networks, length) of rows of the costs (u, h) on chips (n, subs) of columns; negative: none. Assignment and start (n, networks, length), makespan, energy, and lower bounds of both (n,).
+    """
+
 def non_dominated_sort(objectives: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], violation: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> Annotated[NDArray[numpy.int32], dict(shape=(None,))]:
     """
     Ranks (n,) from 0 of the rows of objectives (n, m), all minimised; feasible rows (violation <= 0) first, infeasible ones by violation alone, NaN last.
