@@ -50,7 +50,8 @@ class DataflowParts:
         weight_reads: Weights read from it.
         output_writes: Results and partial results written to it.
         l1_accesses: Of the PEs' buffers, by all tensors.
-        l2_accesses: Of the shared buffer, by all tensors, DRAM's side included.
+        l2_accesses: Of the shared buffer: operands written once and read, results written; as in
+            MAESTRO's energies, that results are read again is left out.
         l1_bytes: What double buffering needs of a PE's buffer.
         l2_bytes: What it needs of the shared one.
         dram_bytes: To and from DRAM.

@@ -382,8 +382,10 @@ LayerCost layer_cost(const Layer& layer, const Accelerator& accelerator) {
     cost.output_writes = groups * nest.outputs;
     // A PE reads two operands and a partial result for each product, and writes the result back.
     cost.l1_accesses = cost.input_reads + cost.weight_reads + 4 * cost.macs;
+    // Operands are written once and read as counted, results written as counted; like [Kwo19] this
+    // leaves out that partial results are read back, and the last ones for DRAM.
     cost.l2_accesses =
-        cost.input_reads + inputs + cost.weight_reads + weights + cost.output_writes + outputs;
+        cost.input_reads + inputs + cost.weight_reads + weights + cost.output_writes;
     cost.l1_bytes = 2 * nest.l1_elements;
     cost.l2_bytes = 2 * nest.first_elements;
     cost.dram_bytes = dram_bytes(nest, inputs, weights, outputs, accelerator.l2_bytes);
