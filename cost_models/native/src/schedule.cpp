@@ -42,7 +42,7 @@ class Solver {
             within_limit(cheapest);
         }
         if (found_.makespan > limit_) {
-            least_makespan(cheapest);
+            least_makespan();
         }
         return std::move(found_);
     }
@@ -93,13 +93,10 @@ class Solver {
         return energy_reached() <= found_.energy_bound * (1.0 + kGoodEnough);
     }
 
-    void least_makespan(const Assignment& cheapest) {
+    void least_makespan() {
         Assignment fastest = improver_.earliest_ends();
-        for (const Assignment* begin : {&cheapest, static_cast<const Assignment*>(&fastest)}) {
-            Assignment assignment = *begin;
-            improver_.shorten(assignment, found_.makespan_bound);
-            take(assignment);
-        }
+        improver_.shorten(fastest, found_.makespan_bound);
+        take(fastest);
         if (exact_labels_ > 0 && found_.makespan > found_.makespan_bound) {
             const ExactResult exact = exact_schedule(chip_, Objective::kMakespan, kInfinity,
                                                      found_.makespan, Prices{}, exact_labels_);

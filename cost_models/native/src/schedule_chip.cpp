@@ -37,7 +37,7 @@ Dispatcher::Dispatcher(const Chip& chip)
     order_.reserve(chip.layers());
 }
 
-double Dispatcher::run(const Assignment& assignment) {
+double Dispatcher::run(const Assignment& assignment, double cutoff) {
     const std::size_t networks = chip_.networks;
     std::array<double, kMostNetworks> network_free{};
     std::array<double, kMostSubAccelerators> sub_free{};
@@ -85,6 +85,9 @@ double Dispatcher::run(const Assignment& assignment) {
         }
         const std::size_t layer = next[chosen]++;
         const double start = std::max(network_free[chosen], sub_free[contended]);
+        if (start + tail_[layer] >= cutoff) {
+            return kInfinity;
+        }
         const double end = start + chip_.cycles_of(layer, contended);
         start_[layer] = start;
         network_free[chosen] = sub_free[contended] = end;

@@ -47,8 +47,9 @@ class Dispatcher {
   public:
     explicit Dispatcher(const Chip& chip);
 
-    // The makespan; starts and order are those of this call until the next one.
-    double run(const Assignment& assignment);
+    // The makespan; starts and order are those of this call until the next one. Infinity, and
+    // starts that mean nothing, as soon as the makespan cannot be below `cutoff`.
+    double run(const Assignment& assignment, double cutoff = kInfinity);
 
     const std::vector<double>& start() const { return start_; }
 

@@ -35,6 +35,11 @@ double Improver::load_bound() const {
     return most * (1.0 - 1e-9);
 }
 
+bool Improver::is_within(const Assignment& assignment, double limit) {
+    // A little beyond the limit nothing counts any more, whatever the rounding.
+    return load_bound() <= limit && dispatcher_.run(assignment, limit * (1.0 + 1e-9)) <= limit;
+}
+
 double Improver::shorten(Assignment& assignment, double limit) {
     double makespan = dispatcher_.run(assignment);
     // Every round shortens the makespan; the count keeps hostile instances from taking long.
@@ -58,7 +63,7 @@ double Improver::shorten(Assignment& assignment, double limit) {
                     continue;
                 }
                 assignment[layer] = to;
-                const double found = dispatcher_.run(assignment);
+                const double found = dispatcher_.run(assignment, makespan);
                 assignment[layer] = from;
                 if (found >= makespan) {
                     continue;
@@ -117,7 +122,7 @@ bool Improver::cheaper_move(Assignment& assignment, double limit) {
         }
         shift(move.layer, from, move.sub);
         assignment[move.layer] = move.sub;
-        if (load_bound() <= limit && dispatcher_.run(assignment) <= limit) {
+        if (is_within(assignment, limit)) {
             moved = true;
         } else {
             assignment[move.layer] = from;
@@ -153,7 +158,7 @@ bool Improver::cheaper_pair(Assignment& assignment, double limit) {
                 }
                 shift(other, back, away);
                 assignment[other] = away;
-                if (load_bound() <= limit && dispatcher_.run(assignment) <= limit) {
+                if (is_within(assignment, limit)) {
                     return true;
                 }
                 assignment[other] = back;

@@ -33,6 +33,7 @@ class Improver {
     void load(const Assignment& assignment);
     void shift(std::size_t layer, std::uint8_t from, std::uint8_t to);
     double load_bound() const;
+    bool is_within(const Assignment& assignment, double limit);
     bool cheaper_move(Assignment& assignment, double limit);
     bool cheaper_pair(Assignment& assignment, double limit);
 
