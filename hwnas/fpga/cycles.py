@@ -5,7 +5,7 @@ pixels, for each of those `chunks` pieces of the sum. One pass reads `depth` wor
 cycle. It lasts `max(depth, 2 N)` cycles, so that the results of the pass before have left, and the
 next follows at once, because feeders fill the banks as fast as passes empty them:
 
-    cycles = max(depth, N) + (passes - 1) max(depth, 2 N) + depth + 3 N + 20
+    cycles = max(depth, N) + (passes - 1) max(depth, 2 N) + depth + 3 N + 23
 
 The first term is the first block (or the first N parameters) being written, the last ones are the
 last pass, the way through the array and the pipeline of the requantiser. Counted from the edge at
@@ -39,7 +39,7 @@ MARGIN_WORDS = 32
 DEEPEST_PASS = (BANK_WORDS - MARGIN_WORDS) // 2
 """Words: while one block is kept for many passes, the next must find room beside it."""
 SMALLEST_SIDE, LARGEST_SIDE = 2, 16
-PIPELINE_CYCLES = 20
+PIPELINE_CYCLES = 23
 
 Integers = npt.NDArray[np.int64]
 

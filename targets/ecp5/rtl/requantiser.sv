@@ -2,9 +2,9 @@
 //
 // Computes, bit for bit, what ONNX Runtime computes for quantised convolutions:
 //     clamp(round_even(float32(sum + bias) * scale) + zero_point, low, high)
-// where the conversion and the product round to float32, ties to even. The scale is a float32, given
-// as a significand of 24 bits with the leading one, and `shift` = -8 - e, where its value is
-// significand * 2^e. Bits [31:0] of a parameter word are the bias, [55:32] the significand, [63:56]
+// where the conversion and the product round to float32, ties to even. The scale is a float32: a
+// significand of 24 bits with the leading one, and `shift` = -8 - e, where significand * 2^e is its
+// value. Bits [31:0] of a parameter word are the bias, [55:32] the significand, [63:56]
 // the shift. Values must be at least two cycles apart: the product of the significands is made in
 // two halves by the same adders.
 module requantiser (

@@ -1,7 +1,7 @@
-// Significand of a sum times half of a scale's, with one DSP block for the lower 18 bits: three cycles.
+// Significand of a sum times half of a scale's: three cycles.
 //
-// `significand` is at most 2^24. Devices that have no DSP block left for each column are synthesised
-// with scale_multiplier_adders.sv in place of this.
+// One DSP block takes the lower 18 bits. `significand` is at most 2^24. Devices that have no block
+// left for each column are synthesised with scale_multiplier_adders.sv in place of this.
 module scale_multiplier (
     input  logic        clock,
     input  logic [24:0] significand,

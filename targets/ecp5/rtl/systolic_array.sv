@@ -44,6 +44,8 @@ module systolic_array #(
     logic [63:0] parameter_held;
 
     // Chains: place k is read, and gets its flags, k cycles after place 0. So nothing fans out.
+    logic [ADDRESS_BITS-1:0] a_first, b_first;
+    logic [N-1:1][ADDRESS_BITS-1:0] a_later, b_later;
     logic [N-1:0][ADDRESS_BITS-1:0] a_address, b_address;
     logic [N+FLAG_DELAY-1:0][2:0] flags;
 
@@ -66,8 +68,8 @@ module systolic_array #(
         .parameters_acquire  (parameters_acquire),
         .a_release           (a_release),
         .b_release           (b_release),
-        .a_address           (a_address[0]),
-        .b_address           (b_address[0]),
+        .a_address           (a_first),
+        .b_address           (b_first),
         .valid               (valid),
         .first               (first),
         .last                (last),
@@ -117,17 +119,13 @@ module systolic_array #(
         .write_word  (parameter_held)
     );
 
+    assign a_address = {a_later, a_first};
+    assign b_address = {b_later, b_first};
+
     always_ff @(posedge clock) begin
-        flags[0] <= {valid, first, last};
-    end
-    for (genvar k = 1; k < N + FLAG_DELAY; k++) begin : flag_chain
-        always_ff @(posedge clock) flags[k] <= flags[k-1];
-    end
-    for (genvar k = 1; k < N; k++) begin : address_chain
-        always_ff @(posedge clock) begin
-            a_address[k] <= a_address[k-1];
-            b_address[k] <= b_address[k-1];
-        end
+        a_later <= a_address[N-2:0];
+        b_later <= b_address[N-2:0];
+        flags   <= {flags[N+FLAG_DELAY-2:0], {valid, first, last}};
     end
 
     // a[i][j], flags and results: what enters place (i, j); column N and row N are the borders.
@@ -186,31 +184,30 @@ module systolic_array #(
     logic [2*N-1:0] leaving;
     logic [15:0] tiles_done;
     logic [3:0] next_slot;
+    logic [3:0] slot_first;
+    logic [N-1:1] valid_later;
+    logic [N-1:1][3:0] slot_later;
     logic [N-1:0] result_valid;
     logic [N-1:0][3:0] slot;
 
-    assign result_valid[0] = leaving[2*N-1];
+    assign result_valid = {valid_later, leaving[2*N-1]};
+    assign slot         = {slot_later, slot_first};
 
     always_ff @(posedge clock) begin
         if (start) begin
             next_slot  <= '0;
             tiles_done <= '0;
         end
-        leaving <= {leaving[2*N-2:0], 1'b0};
+        valid_later <= result_valid[N-2:0];
+        slot_later  <= slot[N-2:0];
+        leaving     <= {leaving[2*N-2:0], 1'b0};
         if (flag[0][1][0]) begin
             leaving    <= {N{2'b10}};
-            slot[0]    <= next_slot;
+            slot_first <= next_slot;
             tiles_done <= tiles_done == rows_last ? 16'd0 : tiles_done + 1'b1;
             if (tiles_done == rows_last) next_slot <= next_slot + 1'b1;
         end
     end
-    for (genvar j = 1; j < N; j++) begin : result_chain
-        always_ff @(posedge clock) begin
-            result_valid[j] <= result_valid[j-1];
-            slot[j]         <= slot[j-1];
-        end
-    end
-
     for (genvar j = 0; j < N; j++) begin : lane
         requantiser scale (
             .clock       (clock),

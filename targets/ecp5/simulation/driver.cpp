@@ -120,9 +120,9 @@ class Feeder {
 bool read_exactly(void* into, size_t bytes) { return std::fread(into, 1, bytes, stdin) == bytes; }
 
 void tick(Simulation& simulation) {
-    simulation.ports.PORT(clock, clock) = decltype(simulation.ports.PORT(clock, clock)){1u};
+    Simulation::put(simulation.ports.PORT(clock, clock), 1);
     simulation.settle();
-    simulation.ports.PORT(clock, clock) = decltype(simulation.ports.PORT(clock, clock)){0u};
+    Simulation::put(simulation.ports.PORT(clock, clock), 0);
 }
 
 int64_t run(Simulation& simulation, const Job& job, const std::vector<uint8_t>& a,
@@ -177,20 +177,21 @@ int64_t run(Simulation& simulation, const Job& job, const std::vector<uint8_t>& 
             Simulation::put_bytes(ports.PORT(parameter_word, parameter__word),
                                   parameter_feeder.word(parameter_feeder.sent()), 8);
         simulation.settle();
-        if (a_offered && Simulation::get(ports.PORT(a_accepted, a__accepted))) a_feeder.advance();
-        if (b_offered && Simulation::get(ports.PORT(b_accepted, b__accepted))) b_feeder.advance();
-        if (parameter_offered &&
-            Simulation::get(ports.PORT(parameter_accepted, parameter__accepted)))
-            parameter_feeder.advance();
-        tick(simulation);
+        // Outputs are registers: what they show now follows the edge before.
         const uint64_t valid = Simulation::get(ports.PORT(value_valid, value__valid));
         for (int channel = 0; channel < kSide; ++channel) {
             if (!(valid >> channel & 1u)) continue;
             if (received[channel] == per_channel) return -1;
             values[static_cast<size_t>(received[channel]++ * kSide + channel)] =
                 static_cast<int8_t>(Simulation::byte(ports.PORT(values, values), channel));
-            if (--missing == 0) return edges + 1;
+            if (--missing == 0) return edges;
         }
+        if (a_offered && Simulation::get(ports.PORT(a_accepted, a__accepted))) a_feeder.advance();
+        if (b_offered && Simulation::get(ports.PORT(b_accepted, b__accepted))) b_feeder.advance();
+        if (parameter_offered &&
+            Simulation::get(ports.PORT(parameter_accepted, parameter__accepted)))
+            parameter_feeder.advance();
+        tick(simulation);
     }
     return -1;
 }
