@@ -21,7 +21,10 @@ from hwnas.errors import PluginError, TargetError
 from hwnas.plugins import load_plugin, plugins
 
 __all__ = [
+    "AcceleratorChip",
+    "AcceleratorCore",
     "EnergyModel",
+    "FpgaArray",
     "PeakRates",
     "Processor",
     "Remote",
@@ -34,11 +37,22 @@ __all__ = [
 SCHEMA = 1
 _MAX_FILE_BYTES = 1 << 20
 _MAX_THREADS = 1024
+_MAX_CORES = 64
+_CORE_RANGES = {  # what the model takes, and buffers of up to 1 GiB
+    "pes": (1, 1 << 20),
+    "bandwidth": (1, 1 << 20),
+    "hop_latency": (0, 1 << 10),
+    "l1_bytes": (1, 1 << 30),
+    "l2_bytes": (1, 1 << 30),
+}
+_MAX_DSP_BLOCKS = 1 << 16
+_ARRAY_SIDES = (2, 16)
 _NAMES = {  # what compilers and trackers are given, so no blanks, quotes or further options
     "cpu": re.compile(r"[a-z0-9][a-z0-9._-]{0,63}"),
     "feature": re.compile(r"[+-][a-z0-9._-]{1,63}"),
     "triple": re.compile(r"[a-z0-9_.]+(-[a-z0-9_.]+){1,3}"),
     "key": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+    "package": re.compile(r"[A-Z0-9]{1,32}"),
 }
 
 
@@ -46,7 +60,7 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How networks run on the device."""
 
     threads: int = 1
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "int8"] = "float32"
 
 
 class EnergyModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +119,66 @@ class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
 
 
+class AcceleratorCore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One array of processing elements (PEs) on a chip.
+
+    Args:
+        dataflow: How layers are mapped: weight-, output- or row-stationary.
+        pes: Processing elements.
+        bandwidth: Elements per cycle between the shared buffer and the PEs.
+        l1_bytes: Buffer of one PE.
+        l2_bytes: Shared buffer.
+        hop_latency: Cycles that the first element of a transfer takes.
+    """
+
+    dataflow: Literal["dla", "shi", "rs"]
+    pes: int
+    bandwidth: int
+    l1_bytes: int
+    l2_bytes: int
+    hop_latency: int = 1
+
+
+class AcceleratorChip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An accelerator that is modelled, layer by layer.
+
+    Args:
+        cores: At least one; a layer runs on the one that is fastest for it.
+        technology: Name of the technology profile.
+        clock_hz: Clock of the cores.
+        dram_bandwidth_bytes_per_s: 0 where DRAM is never waited for.
+        reference: Sources of the numbers.
+    """
+
+    cores: tuple[AcceleratorCore, ...]
+    technology: str
+    clock_hz: float
+    dram_bandwidth_bytes_per_s: float = 0.0
+    reference: str = ""
+
+
+class FpgaArray(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An FPGA with a systolic array on it; the clock comes from its characterisation.
+
+    Args:
+        family: Whose RTL and characterisation serve.
+        device: Nextpnr's name of the device, such as `25k`.
+        package: Of the chip.
+        speed: Grade.
+        dsp_blocks: 18 x 18 multipliers.
+        side: N of the N x N array.
+        reference: Sources of the numbers.
+    """
+
+    family: Literal["ecp5"]
+    device: Literal["12k", "25k", "45k", "85k"]
+    package: str
+    speed: Literal[6, 7, 8]
+    dsp_blocks: int
+    side: int
+    reference: str = ""
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One device.
 
@@ -119,6 +193,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         peak: Rates, for modelled devices.
         processor: What compilers generate code for.
         remote: How boards are found, for devices elsewhere.
+        accelerator: Cores of a chip that is modelled.
+        fpga: An FPGA and the array on it.
     """
 
     schema: int
@@ -131,6 +207,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peak: PeakRates | None = None
     processor: Processor | None = None
     remote: Remote | None = None
+    accelerator: AcceleratorChip | None = None
+    fpga: FpgaArray | None = None
 
     def with_threads(self, threads: int | None) -> "Target":
         """The same device run with another number of threads; None changes nothing.
@@ -158,6 +236,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         processor = decisive.pop("processor")
         if processor is not None:
             decisive["processor"] = {**processor, "reference": ""}
+        accelerator = decisive.pop("accelerator")
+        if accelerator is not None:
+            decisive["accelerator"] = {**accelerator, "reference": ""}
+        fpga = decisive.pop("fpga")
+        if fpga is not None:
+            decisive["fpga"] = {**fpga, "reference": ""}
         described = msgspec.json.encode(decisive, order="sorted")
         host = _processor() if self.local else ""
         return hashlib.sha256(described + host.encode()).hexdigest()[:16]
@@ -226,7 +310,7 @@ def _decode(file: Traversable, expected: str | None) -> Target:
         raise TargetError(f"{file} has schema {target.schema}; this version reads {SCHEMA}")
     if expected is not None and target.name != expected:
         raise TargetError(f"{file} calls itself {target.name!r}, its folder {expected!r}")
-    for part in (target.peak, target.energy, target.processor):
+    for part in (target.peak, target.energy, target.processor, target.accelerator):
         numbers = msgspec.structs.asdict(part) if part is not None else {}
         for field, value in numbers.items():
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0.0):
@@ -237,6 +321,7 @@ def _decode(file: Traversable, expected: str | None) -> Target:
     ):
         raise TargetError(f"{file}: a rate in [peak] is 0")
     _check_names(target, file)
+    _check_cores(target, file)
     return target.with_threads(target.runtime.threads)
 
 
@@ -256,11 +341,31 @@ def _check_names(target: Target, file: Traversable) -> None:
             raise TargetError(f"{file}: {processor.cores} cores; 1 to {_MAX_THREADS} make sense")
     if target.remote is not None:
         wanted.append(("key", target.remote.key))
+    if target.fpga is not None:
+        wanted.append(("package", target.fpga.package))
+        if not 1 <= target.fpga.dsp_blocks <= _MAX_DSP_BLOCKS:
+            raise TargetError(
+                f"{file}: {target.fpga.dsp_blocks} DSP blocks; 1 to {_MAX_DSP_BLOCKS}"
+            )
+        if not _ARRAY_SIDES[0] <= target.fpga.side <= _ARRAY_SIDES[1]:
+            raise TargetError(f"{file}: array side {target.fpga.side}; 2 to {_ARRAY_SIDES[1]}")
     for kind, name in wanted:
         if _NAMES[kind].fullmatch(name) is None:
             raise TargetError(
                 f"{file}: {kind} {name!r} is none; it must match {_NAMES[kind].pattern}"
             )
+
+
+def _check_cores(target: Target, file: Traversable) -> None:
+    if target.accelerator is None:
+        return
+    if not 1 <= len(target.accelerator.cores) <= _MAX_CORES or target.accelerator.clock_hz == 0.0:
+        raise TargetError(f"{file}: an accelerator has 1 to {_MAX_CORES} cores, and a clock")
+    for core in target.accelerator.cores:
+        for field, value in msgspec.structs.asdict(core).items():
+            low, high = _CORE_RANGES.get(field, (0, 0))
+            if isinstance(value, int) and not low <= value <= high:
+                raise TargetError(f"{file}: {field} of a core is {value}, not {low} to {high}")
 
 
 @lru_cache(maxsize=1)
