@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from hwnas.cli.characterize import characterize
 from hwnas.cli.device import device
 from hwnas.cli.doctor import doctor
 from hwnas.cli.export import export
@@ -41,6 +42,7 @@ _COMMANDS = (
     export,
     report,
     table,
+    characterize,
     device,
 )
 _BAD_ARGUMENTS = (DataError, PluginError, QuantityError, SpaceError, TargetError)

@@ -3,8 +3,8 @@
     clamp(round_even(float32(sum + bias) * scale) + zero_point, low, high)
 
 The sum wraps at 32 bits. Conversion and product round to float32, ties to even. The array of
-`targets/ecp5/rtl/` computes the same bits with integers, so a quantised network gives on it exactly
-what it gives in ONNX Runtime.
+`targets/ecp5/rtl/` computes the same bits with integers, so a quantised network gives on it
+exactly what it gives in ONNX Runtime.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Requantisation:
     """How sums of one layer become int8.
 
     Args:
-        bias: `(channels,)` int64, each within int32; what a zero point of the inputs adds is in it.
+        bias: `(channels,)` int64, each within int32; the inputs' zero point is folded in.
         scale: `(channels,)` float32, input scale times weight scale over output scale.
         zero_point: Of the outputs.
         low: Smallest output; a ReLU is `low = zero_point`.
@@ -63,7 +63,8 @@ def requantise(sums: Integers, how: Requantisation) -> npt.NDArray[np.int8]:
     total = (sums + how.bias).astype(np.int32)  # wraps, as in hardware
     scaled = total.astype(np.float32) * how.scale
     whole = np.rint(np.clip(scaled, -1024.0, 1024.0)).astype(np.int64) + how.zero_point
-    return np.clip(whole, how.low, how.high).astype(np.int8)
+    outputs: npt.NDArray[np.int8] = np.clip(whole, how.low, how.high).astype(np.int8)
+    return outputs
 
 
 def parameter_words(how: Requantisation) -> npt.NDArray[np.uint64]:
@@ -76,4 +77,5 @@ def parameter_words(how: Requantisation) -> npt.NDArray[np.uint64]:
     significand = (bits & 0x7FFFFF | 0x800000).astype(np.uint64)
     shift = ((-8 - exponent) & 0xFF).astype(np.uint64)
     bias = (how.bias & 0xFFFFFFFF).astype(np.uint64)
-    return bias | significand << np.uint64(32) | shift << np.uint64(56)
+    words: npt.NDArray[np.uint64] = bias | significand << np.uint64(32) | shift << np.uint64(56)
+    return words

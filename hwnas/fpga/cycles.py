@@ -1,7 +1,7 @@
 """Clock cycles of layers on the array, in closed form: exactly those of the simulated RTL.
 
-A layer is cut into *passes*: `columns` tiles of output channels, for each of them `rows` tiles of N
-pixels, for each of those `chunks` pieces of the sum. One pass reads `depth` words a side, one a
+A layer is cut into *passes*: `columns` tiles of output channels, for each of them `rows` tiles of
+N pixels, for each of those `chunks` pieces of the sum. One pass reads `depth` words a side, one a
 cycle. It lasts `max(depth, 2 N)` cycles, so that the results of the pass before have left, and the
 next follows at once, because feeders fill the banks as fast as passes empty them:
 

@@ -37,8 +37,10 @@ class ArrayLayer:
 def array_layer(node: ir.Node) -> ArrayLayer | None:
     """The layer that an operator is, or None where the array has no part in it.
 
-    `Conv` of any kernel, stride, dilation and group, `Gemm`, and `MatMul` with a batch of products
-    as groups.
+    `Conv` and `ConvTranspose` of any kernel, stride, dilation and group, `Gemm`, and `MatMul` with
+    a batch of products as groups. A transposed convolution whose kernel is not larger than its
+    stride is a product for each input place; others are convolutions of an input with zeros
+    between.
 
     Raises:
         LoweringError: A shape is not known.
@@ -48,6 +50,8 @@ def array_layer(node: ir.Node) -> ArrayLayer | None:
         groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
         pixels = output[0] * prod(output[2:])
         return ArrayLayer(pixels, prod(weight[1:]), weight[0] // groups, groups)
+    if node.op_type == "ConvTranspose":
+        return _transposed(node)
     if node.op_type == "Gemm":
         output, left = shape_of(node.outputs[0]), shape_of(_input(node, 0))
         transposed = node.attributes.get("transA")
@@ -67,6 +71,23 @@ def array_layer(node: ir.Node) -> ArrayLayer | None:
 def array_layers(graph: Graph) -> list[ArrayLayer]:
     """Layers of a graph in its order."""
     return [layer for node in graph.nodes if (layer := array_layer(node)) is not None]
+
+
+def _transposed(node: ir.Node) -> ArrayLayer:
+    """Weights are `(C, K / groups, R, S)`."""
+    image, output = shape_of(_input(node, 0)), shape_of(node.outputs[0])
+    weight = shape_of(_input(node, 1))
+    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    window = weight[2:]
+    ones = (1,) * len(window)
+    strides = node.attributes["strides"].as_ints() if "strides" in node.attributes else ones
+    spread = node.attributes["dilations"].as_ints() if "dilations" in node.attributes else ones
+    reach = [gap * (side - 1) + 1 for gap, side in zip(spread, window, strict=True)]
+    depth = weight[0] // groups
+    if all(far <= step for far, step in zip(reach, strides, strict=True)):
+        places = image[0] * prod(image[2:])
+        return ArrayLayer(places, depth, weight[1] * prod(window), groups)
+    return ArrayLayer(output[0] * prod(output[2:]), depth * prod(window), weight[1], groups)
 
 
 def _input(node: ir.Node, index: int) -> ir.Value:

@@ -1,4 +1,4 @@
-"""The array's SystemVerilog, `targets/ecp5/rtl/`: which files are read for what, and their hash."""
+"""The array's SystemVerilog, `targets/ecp5/rtl/`: which files serve for what, and their hash."""
 
 import hashlib
 import re

@@ -65,9 +65,7 @@ class ArraySimulator:
     def __init__(self, side: int, kind: Kind | None = None, *, dsp_scaling: bool = True) -> None:
         program = build_simulator(side, kind, dsp_scaling=dsp_scaling)
         self.side = side
-        self._process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +90,8 @@ class ArraySimulator:
         Args:
             patches: `(groups, pixels, depth)`.
             layer: The layer.
-            stall_share: Share of cycles in which a feeder has nothing to offer, below 1; the closed
-                form holds for 0.
+            stall_share: Share of cycles in which a feeder has nothing to offer, below 1; the
+                closed form holds for 0.
             seed: Of the moments at which feeders wait.
 
         Raises:
@@ -227,9 +225,7 @@ def _cxxrtl(
     return folder / "simulator"
 
 
-def _verilate(
-    verilator: tools.Tool, folder: Path, sources: tuple[str, ...], side: int
-) -> Path:
+def _verilate(verilator: tools.Tool, folder: Path, sources: tuple[str, ...], side: int) -> Path:
     flags = f"-DHWNAS_SIDE={side} -DHWNAS_VERILATOR -O2 -std=c++17"
     arguments = [
         "--cc",

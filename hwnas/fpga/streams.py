@@ -38,17 +38,17 @@ class Job:
     @property
     def side(self) -> int:
         """N."""
-        return self.weights.shape[-1]
+        return int(self.weights.shape[-1])
 
     @property
     def columns(self) -> int:
         """Tiles of output channels."""
-        return self.weights.shape[0]
+        return int(self.weights.shape[0])
 
     @property
     def rows(self) -> int:
         """Tiles of pixels."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
 
 def cut_layer(patches: Int8, layer: QuantisedLayer, side: int) -> Job:

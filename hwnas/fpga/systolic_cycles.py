@@ -43,7 +43,9 @@ def systolic_cycles(
     Raises:
         ValueError: There is no such dataflow.
     """
-    m, t, k, r, c = (np.asarray(value, np.int64) for value in (pixels, depth, channels, rows, columns))
+    m, t, k, r, c = (
+        np.asarray(value, np.int64) for value in (pixels, depth, channels, rows, columns)
+    )
     if dataflow == "os":
         return np.asarray(-(-m // r) * -(-k // c) * (t + r + c - 2))
     if dataflow == "ws":

@@ -13,6 +13,8 @@ from hwnas import _core
 from hwnas.backends import get_backend
 from hwnas.costs import default_table_path
 from hwnas.errors import HwnasError
+from hwnas.fpga import tools as fpga_tools
+from hwnas.fpga.simulator import simulator_kinds
 from hwnas.profiling.rapl import find_rapl
 from hwnas.targets import available_targets, get_target
 from hwnas.tvm_worker import find_tvm
@@ -48,6 +50,7 @@ def examine() -> list[Check]:
         *(_package(name) for name in ("numpy", "onnx", "onnxruntime", "torch")),
         _tvm(),
         *_compilers(),
+        *_fpga(),
         _engine(),
         *(_target(name) for name in available_targets()),
         _rapl(),
@@ -83,6 +86,27 @@ def _compilers() -> list[Check]:
             cross is not None,
             "there" if cross else "none: nothing can be sent to or exported for such boards",
             "" if cross else _CROSS,
+        ),
+    ]
+
+
+def _fpga() -> list[Check]:
+    """What characterises and simulates arrays; the targets themselves need neither."""
+    found = (fpga_tools.find_yosys(), fpga_tools.find_nextpnr())
+    there = " ".join(f"{tool.name} {tool.version}" for tool in found if tool is not None)
+    kinds = simulator_kinds()
+    return [
+        Check(
+            "place and route for FPGAs",
+            None not in found,
+            there or "none: arrays that do not ship cannot be characterised",
+            "" if None not in found else fpga_tools.EXTRA,
+        ),
+        Check(
+            "simulation of RTL",
+            bool(kinds),
+            " ".join(kinds) or "none: RTL cannot be checked",
+            "" if kinds else fpga_tools.EXTRA,
         ),
     ]
 
