@@ -49,7 +49,7 @@ data_option = click.option(
     "--data",
     default="digits",
     show_default=True,
-    help="digits, cifar10:DIR, folder:DIR, npz:FILE or package.module:callable.",
+    help="digits, nuclei, cifar10:DIR, folder:DIR, npz:FILE or package.module:callable.",
 )
 recipe_option = click.option(
     "--recipe", default="sandwich", show_default=True, help="How the supernet is trained."

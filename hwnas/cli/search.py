@@ -44,6 +44,15 @@ _LARGEST_POPULATION = 10_000_000
 @click.option("--estimator", default="supernet", show_default=True)
 @data_option
 @click.option(
+    "--error-table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Errors of architectures, .csv or .parquet, for --estimator tabulated.",
+)
+@click.option(
+    "--interpolate", is_flag=True, help="Errors that the table lacks, by a regression on its rows."
+)
+@click.option(
     "--supernet",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN",

@@ -18,7 +18,10 @@ _TRAINING: dict[str, tuple[Any, str]] = {
     "label_smoothing": (click.FloatRange(0.0, 1.0, max_open=True), "Mass for all classes alike."),
     "accumulate": (click.IntRange(1), "Parts that a batch is cut into, to save memory."),
     "precision": (click.Choice(["fp32", "bf16", "fp16"]), "Other than fp32 on CUDA alone."),
-    "augmentation": (click.Choice(["shapes", "photographs", "none"]), "How images are moved."),
+    "augmentation": (
+        click.Choice(["shapes", "photographs", "symmetries", "none"]),
+        "How images are moved.",
+    ),
 }
 
 

@@ -9,7 +9,14 @@ from torch.nn import functional
 
 from hwnas.errors import DataError
 
-__all__ = ["AnyAugmentation", "Augmentation", "PhotographAugmentation", "augmentation_for"]
+__all__ = [
+    "AnyAugmentation",
+    "Augmentation",
+    "PhotographAugmentation",
+    "SymmetryAugmentation",
+    "augmentation_for",
+    "augmented",
+]
 
 
 @dataclass(frozen=True)
@@ -124,14 +131,74 @@ class PhotographAugmentation:
         return (positions >= start) & (positions < start + length)
 
 
-AnyAugmentation = Augmentation | PhotographAugmentation
+@dataclass(frozen=True)
+class SymmetryAugmentation:
+    """One of the eight symmetries of a square for every image: mirror images and quarter turns.
+
+    For images that have no up and down, such as those of microscopes. Pixels are moved, never
+    mixed, so that masks stay exact.
+
+    Raises:
+        DataError: Images are not square.
+    """
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Turned and mirrored copies of the images, `(n, c, side, side)`.
+
+        Args:
+            images: `(n, c, side, side)`.
+            generator: The only source of chance; it may be of another device than the images.
+        """
+        if images.shape[2] != images.shape[3]:
+            raise DataError(f"images of {tuple(images.shape[2:])} cannot be turned: not square")
+        drawn = torch.randint(8, (len(images),), generator=generator, device=generator.device)
+        which = drawn.to(images.device)
+        result = images
+        for bit, change in enumerate((_mirrored, _upside_down, _transposed)):
+            chosen = (which >> bit & 1).bool()[:, None, None, None]
+            result = torch.where(chosen, change(result), result)
+        return result
+
+
+def _mirrored(images: Tensor) -> Tensor:
+    return images.flip(3)
+
+
+def _upside_down(images: Tensor) -> Tensor:
+    return images.flip(2)
+
+
+def _transposed(images: Tensor) -> Tensor:
+    return images.transpose(2, 3)
+
+
+AnyAugmentation = Augmentation | PhotographAugmentation | SymmetryAugmentation
+
+
+def augmented(
+    augmentation: AnyAugmentation, images: Tensor, labels: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Changed images with their labels; masks are changed as their images are.
+
+    Args:
+        augmentation: The random changes.
+        images: `(n, c, h, w)`.
+        labels: `(n,)`, or masks `(n, 1, h, w)` of 0 and 1.
+        generator: The only source of chance.
+    """
+    if labels.ndim == 1:
+        return augmentation(images, generator), labels
+    channels = images.shape[1]
+    both = augmentation(torch.cat([images, labels.to(images.dtype)], 1), generator)
+    masks = both[:, channels:] > 0.5  # what comes in from outside is 0 or less: background
+    return both[:, :channels], masks.to(labels.dtype)
 
 
 def augmentation_for(name: str) -> AnyAugmentation | None:
     """Random changes that suit images of one sort.
 
     Args:
-        name: As in `Dataset.augmentation`: `shapes`, `photographs` or `none`.
+        name: As in `Dataset.augmentation`: `shapes`, `photographs`, `symmetries` or `none`.
 
     Returns:
         None for `none`.
@@ -142,6 +209,7 @@ def augmentation_for(name: str) -> AnyAugmentation | None:
     known: dict[str, AnyAugmentation | None] = {
         "shapes": Augmentation(),
         "photographs": PhotographAugmentation(),
+        "symmetries": SymmetryAugmentation(),
         "none": None,
     }
     if name not in known:

@@ -2,7 +2,8 @@
 
 Training images set the shared weights and the statistics of batch norms, validation images steer
 the search, test images are looked at once, at the end. Images are float32 `(n, c, h, w)`,
-standardised with the mean and deviation of the training split; labels are int64 from 0.
+standardised with the mean and deviation of the training split. Labels are int64 from 0, one an
+image; for segmentation they are masks, uint8 `(n, 1, h, w)` of 0 and 1.
 """
 
 import importlib
@@ -21,19 +22,28 @@ from hwnas.datasets.image_readers import (
     read_folder,
     read_npz,
 )
+from hwnas.datasets.nuclei import read_nuclei
 from hwnas.errors import DataError, HwnasError
 from hwnas.graph import shape_of
 from hwnas.spaces import SearchSpace
 
-__all__ = ["AUGMENTATIONS", "Dataset", "load_dataset", "load_dataset_for", "split_dataset"]
+__all__ = [
+    "AUGMENTATIONS",
+    "TASK_NAMES",
+    "Dataset",
+    "load_dataset",
+    "load_dataset_for",
+    "split_dataset",
+]
 
 Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[Any]
 
 SPLIT_SEED = 1  # which image is in which split never changes with the seed of a run
 VALIDATION_SHARE = 0.2
 TEST_SHARE = 0.2
-AUGMENTATIONS = ("shapes", "photographs", "none")
+AUGMENTATIONS = ("shapes", "photographs", "symmetries", "none")
+TASK_NAMES: tuple[str, ...] = ("classification", "segmentation")
 
 _BLOCK = 2**22  # values that are standardised at a time: the arithmetic is in float64
 
@@ -45,22 +55,23 @@ class Dataset:
     Args:
         name: As in the `--data` argument.
         x_train: `(n, c, h, w)`.
-        y_train: `(n,)`, from 0 to `classes - 1`.
+        y_train: `(n,)`, from 0 to `classes - 1`; masks for segmentation.
         x_val: As `x_train`.
         y_val: As `y_train`.
         x_test: As `x_train`.
         y_test: As `y_train`.
-        classes: Number of classes.
+        classes: Number of classes; 1 for segmentation, where all but background is foreground.
         split: How the three splits were made, in words.
         source: Origin and licence.
         augmentation: Which random changes keep the meaning of the training images, a name in
             `hwnas.datasets.augmentation`: `shapes` for bright figures on a dark ground, which may
             be moved but not mirrored; `photographs`, which may be mirrored and hidden in part;
-            `none`.
+            `symmetries` for images without up and down; `none`.
+        task: What networks are to tell, a name in `hwnas.datasets.task`.
 
     Raises:
         DataError: A split is empty, of the wrong shape or type, not finite, or has a label out of
-            range, or the augmentation is unknown.
+            range, or the augmentation or task is unknown.
     """
 
     name: str
@@ -74,6 +85,7 @@ class Dataset:
     split: str
     source: str
     augmentation: str = "none"
+    task: str = "classification"
 
     def __post_init__(self) -> None:
         if self.augmentation not in AUGMENTATIONS:
@@ -81,24 +93,36 @@ class Dataset:
                 f"{self.name}: unknown augmentation {self.augmentation!r}; available: "
                 f"{', '.join(AUGMENTATIONS)}"
             )
-        shape = self.x_train.shape[1:]
+        if self.task not in TASK_NAMES:
+            raise DataError(
+                f"{self.name}: unknown task {self.task!r}; available: {', '.join(TASK_NAMES)}"
+            )
+        shape, masked = self.x_train.shape[1:], self.task == "segmentation"
+        kind = np.dtype(np.uint8 if masked else np.int64)
         for part in ("train", "val", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            if x.ndim != 4 or y.shape != x.shape[:1] or x.shape[1:] != shape:
+            wanted = (*x.shape[:1], 1, *x.shape[2:]) if masked else x.shape[:1]
+            if x.ndim != 4 or y.shape != wanted or x.shape[1:] != shape:
                 raise DataError(
-                    f"{self.name}: split {part!r} has images {x.shape} and labels {y.shape}; "
-                    "give (n, c, h, w) and (n,), of one image size in all splits"
+                    f"{self.name}: split {part!r} has images {x.shape} and labels {y.shape}; give "
+                    f"(n, c, h, w) and {'(n, 1, h, w)' if masked else '(n,)'}, of one image size "
+                    "in all splits"
                 )
             if not len(x):
                 raise DataError(f"{self.name}: split {part!r} is empty; give more images")
-            if x.dtype != np.float32 or y.dtype != np.int64:
+            if x.dtype != np.float32 or y.dtype != kind:
                 raise DataError(
                     f"{self.name}: split {part!r} has types {x.dtype} and {y.dtype}; "
-                    "give float32 and int64"
+                    f"give float32 and {kind}"
                 )
             if not np.isfinite(x).all():
                 raise DataError(f"{self.name}: split {part!r} holds values that are not finite")
-            if y.min() < 0 or y.max() >= self.classes:
+            if masked and y.max() > 1:
+                raise DataError(
+                    f"{self.name}: split {part!r} has masks with values up to {y.max()}; "
+                    "foreground is 1, background 0"
+                )
+            if not masked and (y.min() < 0 or y.max() >= self.classes):
                 raise DataError(
                     f"{self.name}: split {part!r} has labels from {y.min()} to {y.max()}; "
                     f"{self.classes} classes are numbered 0 to {self.classes - 1}"
@@ -110,39 +134,56 @@ class Dataset:
         _, c, h, w = self.x_train.shape
         return c, h, w
 
-    def check_network_input(self, shape: tuple[int, ...], classes: int) -> None:
+    def check_network(self, taken: tuple[int, ...], result: tuple[int, ...]) -> None:
         """Check that a network fits.
 
         Args:
-            shape: Of its input, the batch axis first.
-            classes: Length of its result.
+            taken: Shape of its input, the batch axis first.
+            result: Shape of its result.
 
         Raises:
             DataError: It does not.
         """
-        if tuple(shape[1:]) != self.image_shape:
+        gives = tuple(result[1:])
+        if self.task == "segmentation" and (len(gives) != 3 or gives[0] != 1):
+            raise DataError(
+                f"{self.name} is for segmentation and wants a map of logits (1, height, width); "
+                f"the network gives {gives}: choose another space, such as unet"
+            )
+        if self.task == "classification" and len(gives) != 1:
+            raise DataError(
+                f"{self.name} is for classification and wants one logit a class; the network "
+                f"gives {gives}: choose another space, or data for segmentation such as nuclei"
+            )
+        if tuple(taken[1:]) != self.image_shape:
             raise DataError(
                 f"{self.name} has images of {self.image_shape} (channels, height, width), the "
-                f"network takes {tuple(shape[1:])}; choose a space of that image side"
+                f"network takes {tuple(taken[1:])}; choose a space of that image side"
             )
-        if classes < self.classes:
+        if self.task == "segmentation" and gives[1:] != self.image_shape[1:]:
             raise DataError(
-                f"{self.name} has {self.classes} classes, the network tells {classes} apart"
+                f"{self.name} has masks of {self.image_shape[1:]}, the network gives {gives[1:]}"
+            )
+        if self.task == "classification" and gives[0] < self.classes:
+            raise DataError(
+                f"{self.name} has {self.classes} classes, the network tells {gives[0]} apart"
             )
 
 
 def load_dataset(spec: str, *, resolution: int = 32) -> Dataset:
     """Load a data set.
 
-    Augmentation is `shapes` for `digits`, `photographs` for CIFAR and folders; else `shapes` for
-    images of one channel and `photographs` for others.
+    Augmentation is `shapes` for `digits`, `photographs` for CIFAR and folders, `symmetries` for
+    `nuclei`; else `shapes` for images of one channel and `photographs` for others. All but
+    `nuclei`, and what a callable says, are for classification.
 
     Args:
-        spec: `digits`, `npz:FILE`, `cifar10:DIR`, `cifar100:DIR`, `folder:DIR` or
+        spec: `digits`, `nuclei`, `npz:FILE`, `cifar10:DIR`, `cifar100:DIR`, `folder:DIR` or
             `package.module:callable`. The callable takes no argument and returns a `Dataset`, a
             `torch.utils.data.Dataset` of (image, label), or several of those by split
             (`torch_datasets.read_torch`).
-        resolution: Side in pixels to which `digits` and `folder:` scale their images.
+        resolution: Side in pixels to which `digits` and `folder:` scale their images, and at which
+            `nuclei` are drawn.
 
     Raises:
         DataError: There is no such data set, a file or an item is missing or malformed, a callable
@@ -151,6 +192,8 @@ def load_dataset(spec: str, *, resolution: int = 32) -> Dataset:
     kind, colon, rest = spec.partition(":")
     if kind == "digits" and not colon:
         return _prepared(read_digits(resolution), spec)
+    if kind == "nuclei" and not colon:
+        return _prepared(read_nuclei(resolution), spec)
     readers: dict[str, Callable[[str], Labelled | dict[str, Labelled]]] = {
         "npz": read_npz,
         "cifar10": read_cifar10,
@@ -169,13 +212,15 @@ def load_dataset(spec: str, *, resolution: int = 32) -> Dataset:
 
         return _prepared(read_torch(found, spec), spec)
     raise DataError(
-        f"unknown data set {spec!r}; available: digits, npz:FILE, cifar10:DIR, cifar100:DIR, "
-        "folder:DIR, package.module:callable"
+        f"unknown data set {spec!r}; available: digits, nuclei, npz:FILE, cifar10:DIR, "
+        "cifar100:DIR, folder:DIR, package.module:callable"
     )
 
 
 def load_dataset_for(space: SearchSpace, spec: str) -> Dataset:
     """Load a data set at the image side that the largest network of a space takes.
+
+    Grey images of a space that takes more channels stand in each of them.
 
     Args:
         space: The space.
@@ -184,8 +229,12 @@ def load_dataset_for(space: SearchSpace, spec: str) -> Dataset:
     Raises:
         DataError: As `load_dataset`; whether the images fit is not checked here.
     """
-    network = space.network(space.largest())
-    return load_dataset(spec, resolution=shape_of(network.inputs[0])[-1])
+    _, channels, _, side = shape_of(space.network(space.largest()).inputs[0])
+    found = load_dataset(spec, resolution=side)
+    if found.image_shape[0] != 1 or channels == 1:
+        return found
+    images = [np.repeat(x, channels, axis=1) for x in (found.x_train, found.x_val, found.x_test)]
+    return replace(found, x_train=images[0], x_val=images[1], x_test=images[2])
 
 
 def split_dataset(labelled: Labelled, name: str) -> Dataset:
@@ -264,6 +313,7 @@ def _given_splits(parts: dict[str, Labelled], name: str) -> Dataset:
         classes=classes,
         split=f"{split}; {counts}",
         source=train.source,
+        task=train.task,
     )
 
 
@@ -273,6 +323,8 @@ def _prepared(found: Labelled | dict[str, Labelled], name: str) -> Dataset:
         split_dataset(found, name) if isinstance(found, Labelled) else _given_splits(found, name)
     )
     augmentation = "shapes" if split.image_shape[0] == 1 else "photographs"
+    if split.task == "segmentation":
+        augmentation = "symmetries"
     return replace(_standardised(split), augmentation=augmentation)
 
 

@@ -4,6 +4,7 @@ import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,13 @@ _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Images as they were read, `(n, c, h, w)`, with labels `(n,)` from 0."""
+    """Images as they were read, `(n, c, h, w)`, with labels `(n,)` from 0, or with masks."""
 
     x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.int64]
+    y: npt.NDArray[Any]
     classes: int
     source: str
+    task: str = "classification"
 
 
 def read_digits(resolution: int) -> Labelled:

@@ -16,6 +16,8 @@ ENTRY_POINTS = "hwnas.estimators"
 ESTIMATORS: dict[str, tuple[str, str]] = {
     "supernet": ("hwnas.estimators.supernet_estimator", "SupernetEstimator"),
     "synthetic": ("hwnas.estimators.synthetic", "SyntheticEstimator"),
+    "tabulated": ("hwnas.estimators.tabulated", "TabulatedEstimator"),
+    "trained": ("hwnas.estimators.trained_alone", "TrainedAloneEstimator"),
 }
 
 

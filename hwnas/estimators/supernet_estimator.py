@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from hwnas.datasets.dataset import Dataset
+from hwnas.datasets.task import get_task
 from hwnas.errors import DataError
 from hwnas.estimators.estimator import Errors
 from hwnas.estimators.evaluated import Evaluated, Values
@@ -21,13 +21,13 @@ CALIBRATION_IMAGES = 128  # of the training split; see `SupernetEstimator`
 
 
 class SupernetEstimator:
-    """Top-1 error on the validation split under inherited weights.
+    """Error on the validation split under inherited weights, as the data's task defines it.
 
     Each sub-net gets its own batch norm statistics from the first images of the training split
-    and is then run once over the validation split. The error is a plain share of wrong images,
-    nothing is mixed in, so it comes in steps of `resolution` and small validation splits make
-    ties; a search that also minimises a cost rightly takes the cheaper of two. To order ties among
-    candidates for a final pick, ask `cross_entropy`, which costs nothing more.
+    and is then run once over the validation split. The error of classifiers is a plain share of
+    wrong images, nothing is mixed in, so it comes in steps of `resolution` and small validation
+    splits make ties; a search that also minimises a cost rightly takes the cheaper of two. To
+    order ties among candidates for a final pick, ask `cross_entropy`, which costs nothing more.
 
     Args:
         supernet: The trained supernet.
@@ -52,6 +52,7 @@ class SupernetEstimator:
                 f"{calibration_images} images cannot calibrate a network; give 2 or more"
             )
         self._supernet = supernet
+        self._task = get_task(dataset.task)
         device = next(supernet.parameters()).device
         self._device = device.type
         self._calibration = torch.from_numpy(dataset.x_train[:calibration_images]).to(device)
@@ -71,11 +72,11 @@ class SupernetEstimator:
 
     @property
     def resolution(self) -> float:
-        """Smallest difference between two errors: one validation image."""
-        return 1.0 / len(self._labels)
+        """Share of one validation image, or of one pixel of all masks."""
+        return 1.0 / self._labels.numel()
 
     def error(self, population: Population) -> Errors:
-        """Share of the validation images that is told wrongly, `(n,)`, from 0 to 1.
+        """Error on the validation images, `(n,)`, from 0 to 1.
 
         Args:
             population: `(n, d)`.
@@ -88,6 +89,8 @@ class SupernetEstimator:
     def cross_entropy(self, population: Population) -> Errors:
         """Mean cross-entropy on the validation images in nats, `(n,)`; orders equal errors.
 
+        Of images, or of pixels.
+
         Args:
             population: `(n, d)`.
 
@@ -99,7 +102,8 @@ class SupernetEstimator:
     def ranking(self, population: Population) -> Errors:
         """Error with ties in the order of cross-entropy, `(n,)`; what a search minimises.
 
-        Adds less than one image to the error: `resolution * h / (1 + h)` for a cross-entropy h.
+        Adds less than one image or pixel to the error: `resolution * h / (1 + h)` for a
+        cross-entropy h.
 
         Args:
             population: `(n, d)`.
@@ -128,5 +132,5 @@ class SupernetEstimator:
     def _judge(self, architecture: Architecture) -> Sequence[float]:
         statistics = self._supernet.calibrate(architecture, self._calibration)
         logits = self._supernet.logits(architecture, self._images, statistics)
-        wrong = (logits.argmax(1) != self._labels).double().mean()
-        return wrong.item(), functional.cross_entropy(logits, self._labels).item()
+        entropy = self._task.cross_entropy(logits, self._labels).item()
+        return self._task.error(logits, self._labels), entropy

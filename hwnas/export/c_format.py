@@ -60,7 +60,8 @@ def export_c(request: ExportRequest, folder: Path) -> Written:
     (folder / MODEL_NAME).write_text(_model(network))
     example = files("hwnas.export").joinpath("c_example", EXAMPLE_NAME)
     (folder / EXAMPLE_NAME).write_bytes(example.read_bytes())
-    logits, flash_bytes = _run(folder, request.images, compiler, emulator)
+    result = network.output_shape[1:]
+    logits, flash_bytes = _run(folder, request.images, result, compiler, emulator)
     built_for = architecture if emulator else architecture_of(CodeTarget())
     how = f"{Path(compiler[0]).name} {' '.join(_OPTIONS)} for {built_for}"
     weight_bytes = sum(len(weight.data) for weight in network.weights)
@@ -189,7 +190,11 @@ def _compiler(architecture: str) -> tuple[list[str], list[str]]:
 
 
 def _run(
-    folder: Path, images: npt.NDArray[np.float32], compiler: list[str], emulator: list[str]
+    folder: Path,
+    images: npt.NDArray[np.float32],
+    result: tuple[int, ...],
+    compiler: list[str],
+    emulator: list[str],
 ) -> tuple[npt.NDArray[np.float32], int]:
     """Logits of the compiled program, and bytes of its code and constants; 0 if not known."""
     with tempfile.TemporaryDirectory(prefix="hwnas-") as scratch:
@@ -201,7 +206,7 @@ def _run(
         _call([*compiler, *_OPTIONS, example, built, "-lm", "-o", program], _COMPILE_S)
         np.ascontiguousarray(images, dtype=np.float32).tofile(given)
         _call([*emulator, program, given, got], _RUN_S)
-        logits = np.fromfile(got, np.float32).reshape(len(images), -1)
+        logits = np.fromfile(got, np.float32).reshape(len(images), *result)
         return logits, _flash_bytes(built, compiler[0])
 
 

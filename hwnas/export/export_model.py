@@ -95,7 +95,8 @@ def export_model(request: ExportRequest, directory: Path | str, format: str = "o
 
 def _check_request(request: ExportRequest) -> None:
     images, logits = request.images, request.logits
-    inputs = request.space.network(request.architecture).inputs
+    network = request.space.network(request.architecture)
+    inputs = network.inputs
     if len(inputs) != 1:
         raise ExportError(f"{request.space.name} has {len(inputs)} inputs; exporters take one")
     wanted = shape_of(inputs[0])[1:]
@@ -105,9 +106,11 @@ def _check_request(request: ExportRequest) -> None:
         )
     if not len(images):
         raise ExportError("no sample images: an export is checked on at least one real input")
-    if len(logits) != len(images) or logits.ndim != 2:
+    result = shape_of(network.outputs[0])[1:]
+    if logits.shape != (len(images), *result):
         raise ExportError(
-            f"{len(images)} images and logits of shape {logits.shape}: give (n, classes)"
+            f"{len(images)} images and logits of shape {logits.shape}: "
+            f"{request.space.name} gives (n, {', '.join(map(str, result))})"
         )
     if not (np.isfinite(images).all() and np.isfinite(logits).all()):
         raise ExportError("sample images or reference logits are not finite: train again")
@@ -172,6 +175,7 @@ def _receipt(
         model=written.model,
         files=files,
         notes=list(written.notes),
+        iou=facts.iou,
     )
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Accuracy",
     "FileRecord",
     "Numerics",
+    "Overlap",
     "Receipt",
     "ReceiptFacts",
     "check_facts",
@@ -36,6 +37,18 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Accuracy(_Strict, frozen=True):
     """Share of images classified rightly.
+
+    Args:
+        value: From 0 to 1.
+        images: How many images it was measured on.
+    """
+
+    value: float | None
+    images: Count
+
+
+class Overlap(_Strict, frozen=True):
+    """Intersection over union of masks, pixels of all images together.
 
     Args:
         value: From 0 to 1.
@@ -89,6 +102,7 @@ class ReceiptFacts(_Strict, frozen=True):
         budgets: Metric to upper limit.
         budget_kept: Whether they are kept; None if there is no budget.
         energy_statement: What an energy that is not measured is worth; required with one.
+        iou: Split to intersection over union, for networks that segment; `iou.<split>` in `how`.
     """
 
     target: TargetRecord
@@ -99,6 +113,7 @@ class ReceiptFacts(_Strict, frozen=True):
     budgets: dict[str, float] = {}
     budget_kept: bool | None = None
     energy_statement: str | None = None
+    iou: dict[str, Overlap] = {}
 
 
 class Receipt(_Strict, frozen=True):
@@ -112,11 +127,11 @@ class Receipt(_Strict, frozen=True):
         architecture: Option indices.
         options: The same by decision name.
         target: The device.
-        accuracy: Split to accuracy.
+        accuracy: Split to accuracy; empty for a network that segments.
         predicted: Metric to cost.
         measured: Metric to cost.
-        how: `accuracy.<split>`, `predicted.<metric>`, `measured.<metric>` and `numerics` to one
-            sentence.
+        how: `accuracy.<split>` or `iou.<split>`, `predicted.<metric>`, `measured.<metric>` and
+            `numerics` to one sentence.
         budgets: Metric to upper limit.
         budget_kept: Whether they are kept; null if there is no budget.
         energy_statement: What an energy that is not measured is worth.
@@ -125,6 +140,7 @@ class Receipt(_Strict, frozen=True):
         model: Name of the file to load.
         files: Name of every other file of the export to its hash and size.
         notes: What a user of the model must know, such as its batch size.
+        iou: Split to intersection over union; empty for a network that classifies.
     """
 
     schema: int
@@ -146,6 +162,7 @@ class Receipt(_Strict, frozen=True):
     model: str
     files: dict[str, FileRecord]
     notes: list[str]
+    iou: dict[str, Overlap] = {}
 
 
 def read_receipt(folder: Path | str) -> Receipt:
@@ -179,6 +196,7 @@ def check_facts(facts: ReceiptFacts) -> None:
             not measured has no statement of its worth.
     """
     numbers = [f"accuracy.{split}" for split in facts.accuracy]
+    numbers += [f"iou.{split}" for split in facts.iou]
     for part, figures in (("predicted", facts.predicted), ("measured", facts.measured)):
         numbers += [f"{part}.{metric}" for metric in figures]
         energy = figures.get(_ENERGY)

@@ -47,7 +47,7 @@ class ExportRequest:
         architecture: The member.
         weights: Name to float32 array, batch normalisation not folded.
         images: `(n, c, h, w)` float32, real inputs of the network; at least one.
-        logits: `(n, classes)` that the trained network gives for them.
+        logits: `(n, classes)` or `(n, 1, h, w)` that the trained network gives for them.
         facts: What the receipt says beside.
         reference: What gave the logits.
         tolerance: Largest allowed difference of a logit.
@@ -71,7 +71,7 @@ class Written:
 
     Args:
         model: Name of the file to load.
-        logits: `(n, classes)` that the written file gives for the request's images.
+        logits: What the written file gives for the request's images, of the request's shape.
         runtime: What ran it, with its version.
         notes: What a user of the model must know.
         target: The device that the file is for, if not any on which its runtime runs.

@@ -42,7 +42,8 @@ def export_tflite(request: ExportRequest, folder: Path) -> Written:
         (
             f"Input {source[0]!r} is float32 of shape {list(source[1])}: one image, channels last "
             "(n, h, w, c).",
-            f"Output {name!r} is float32 of shape {list(result.shape)}: the logits.",
+            f"Output {name!r} is float32 of shape {list(result.shape)}: the logits"
+            f"{', channels last' if result.ndim == 4 else ''}.",
             f"The signature {SIGNATURE!r} has the same names.",
             "Batch normalisation is folded into the convolutions.",
         ),
@@ -68,5 +69,5 @@ def _run(written: LitertExecutable, images: npt.NDArray[np.float32]) -> npt.NDAr
         written.read({name: np.ascontiguousarray(image.transpose(1, 2, 0)[None])})
         written.run()
         (found,) = written.results().values()
-        logits.append(found)
+        logits.append(found.transpose(0, 3, 1, 2) if found.ndim == 4 else found)
     return np.concatenate(logits)

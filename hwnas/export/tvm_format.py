@@ -71,7 +71,8 @@ def export_tvm(request: ExportRequest, folder: Path) -> Written:
             done.kernels,
             f": profile a space with --target {tuned_as} first" if tuned_as else "",
         )
-    logits, runtime, not_run = _run(worker, asked, request.images)
+    result = request.logits.shape[1:]
+    logits, runtime, not_run = _run(worker, asked, request.images, result)
     shape = "x".join(map(str, (1, *request.images.shape[1:])))
     return Written(
         MODEL_NAME,
@@ -122,7 +123,10 @@ def _write_runner(folder: Path) -> None:
 
 
 def _run(
-    worker: TvmWorker, asked: ExportLibrary, images: npt.NDArray[np.float32]
+    worker: TvmWorker,
+    asked: ExportLibrary,
+    images: npt.NDArray[np.float32],
+    result: tuple[int, ...],
 ) -> tuple[npt.NDArray[np.float32], str, str]:
     """Logits, what ran which code, and why the written file was not run if it was not."""
     code, path = asked.target, Path(asked.path)
@@ -135,7 +139,7 @@ def _run(
                 raise ExportError(f"the written library does not run: {error}") from error
             why = f"this machine's processor does not run code for {code.cpu!r}"
     else:
-        found = _emulated(path, architecture, images)
+        found = _emulated(path, architecture, images, result)
         if found is not None:
             runtime = f"{tvm_runtime()} ({architecture}, emulated by qemu: results, no times)"
             return found, runtime, ""
@@ -164,7 +168,7 @@ def _run_here(
 
 
 def _emulated(
-    path: Path, architecture: str, images: npt.NDArray[np.float32]
+    path: Path, architecture: str, images: npt.NDArray[np.float32], result: tuple[int, ...]
 ) -> npt.NDArray[np.float32] | None:
     """Logits by the C++ runner under qemu; None where a part of that is missing."""
     qemu = shutil.which(f"qemu-{architecture}")
@@ -192,7 +196,7 @@ def _emulated(
         np.ascontiguousarray(images, dtype=np.float32).tofile(given)
         shape = "x".join(map(str, (1, *images.shape[1:])))
         _call([qemu, "-L", str(root), runner, str(path), shape, given, got], _EMULATED_S)
-        return np.fromfile(got, np.float32).reshape(len(images), -1)
+        return np.fromfile(got, np.float32).reshape(len(images), *result)
 
 
 def _call(command: list[str], limit_s: float) -> None:

@@ -11,9 +11,10 @@ from hwnas.backends import MeasuringBackend
 from hwnas.costs import CostTable
 from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.datasets.image_size import fit_dataset
+from hwnas.datasets.task import get_task
 from hwnas.errors import ExportError
 from hwnas.export import Deployment, ExportRequest, export_model
-from hwnas.export.receipt import Accuracy, Receipt, ReceiptFacts
+from hwnas.export.receipt import Accuracy, Overlap, Receipt, ReceiptFacts
 from hwnas.lowering import Weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
@@ -45,13 +46,14 @@ _HOW = {
     "not in it.",
     "measured.latency_s": "Median of interleaved runs of the whole network on the target, beside "
     "a reference kernel that removes the machine's drift.",
-    "accuracy.validation": "Share of validation images classified rightly by the sub-net with "
-    "inherited weights and recalibrated batch norm; the search saw these images.",
-    "accuracy.test": "Share of test images classified rightly by the exported weights; nothing "
-    "saw these images before.",
 }
+_INHERITED = (
+    "{score}, by the sub-net with inherited weights and recalibrated batch norm; the search saw "
+    "these images."
+)
+_EXPORTED = "{score}, by the exported weights; nothing saw these images before."
 _SAME_FILE = " What ran is the written file: the same bytes, with these weights."
-_FINETUNED = "Share of images of the split classified rightly by the fine-tuned weights."
+_FINETUNED = "{score}, by the fine-tuned weights."
 _MODELLED_ENERGY = (
     "No energy counter was readable: energy is operations and bytes times constants of the "
     "target's file. It ranks networks on one target and is not a measurement."
@@ -124,7 +126,7 @@ def export_run(
     module = TorchModule(space.network(architecture), weights)
     module.eval()
     images = dataset.x_test[:_CHECKED_IMAGES]
-    facts = _facts(device, picked, _accuracies(module, dataset), finetuned=finetune_epochs > 0)
+    facts = _facts(device, picked, module, dataset, finetuned=finetune_epochs > 0)
     if is_same_file and "latency_s" in facts.measured:
         facts.how["measured.latency_s"] += _SAME_FILE
     return export_model(
@@ -234,38 +236,45 @@ def _predicted(run: RunDirectory, member: FrontMember) -> dict[str, CostFigure]:
 def _facts(
     target: TargetRecord,
     picked: ChosenRecord,
-    accuracy: dict[str, Accuracy],
+    module: TorchModule,
+    dataset: Dataset,
     *,
     finetuned: bool,
 ) -> ReceiptFacts:
-    said = {f"accuracy.{split}" for split in accuracy}
-    said |= {f"predicted.{metric}" for metric in picked.predicted}
+    said = {f"predicted.{metric}" for metric in picked.predicted}
     said |= {f"measured.{metric}" for metric in picked.measured}
     how = {name: _HOW[name] for name in said}
-    if finetuned:
-        how |= {name: _FINETUNED for name in said if name.startswith("accuracy.")}
+    task, scores = get_task(dataset.task), _scores(module, dataset)
+    for split, text in (("validation", _INHERITED), ("test", _EXPORTED)):
+        meaning = task.meaning.format(which=f"{split} images")
+        how[f"{task.score.lower()}.{split}"] = (_FINETUNED if finetuned else text).format(
+            score=meaning
+        )
     energy = picked.predicted.get("energy_j")
     modelled = energy is not None and energy.provenance != "measured"
+    is_share = task.score == "accuracy"
     return ReceiptFacts(
         target,
-        accuracy,
+        {split: Accuracy(*found) for split, found in scores.items()} if is_share else {},
         picked.predicted,
         picked.measured,
         how,
         picked.budgets,
         picked.budget_kept if picked.budgets else None,
         _MODELLED_ENERGY if modelled else None,
+        {} if is_share else {split: Overlap(*found) for split, found in scores.items()},
     )
 
 
-def _accuracies(module: TorchModule, dataset: Dataset) -> dict[str, Accuracy]:
-    found = {}
+def _scores(module: TorchModule, dataset: Dataset) -> dict[str, tuple[float, int]]:
+    """Split to score by the data's task and number of images."""
+    found, task = {}, get_task(dataset.task)
     for split, x, y in (
         ("validation", dataset.x_val, dataset.y_val),
         ("test", dataset.x_test, dataset.y_test),
     ):
-        right = _logits(module, x).argmax(axis=1) == y
-        found[split] = Accuracy(float(right.mean()), len(y))
+        error = task.error(torch.from_numpy(_logits(module, x)), torch.from_numpy(y))
+        found[split] = (1.0 - error, len(y))
     return found
 
 

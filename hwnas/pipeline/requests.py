@@ -54,6 +54,8 @@ class SearchRequest:
         strategy: Name of the strategy.
         estimator: Name of the estimator.
         data: Data set, as `--data` takes it.
+        error_table: What the estimator `tabulated` reads.
+        interpolate: Whether it interpolates where the table has no row.
         supernet: Run directory of a trained supernet; None to train one.
         recipe: How a supernet is trained.
         hardware_loss: How gradient-based strategies weigh cost; None for their own choice.
@@ -72,6 +74,8 @@ class SearchRequest:
     strategy: str = "nsga2"
     estimator: str = "supernet"
     data: str = "digits"
+    error_table: Path | None = None
+    interpolate: bool = False
     supernet: Path | None = None
     recipe: str = "sandwich"
     hardware_loss: str | None = None
@@ -95,6 +99,8 @@ class SearchRequest:
             "strategy": self.strategy,
             "estimator": self.estimator,
             "data": self.data,
+            "error_table": None if self.error_table is None else str(self.error_table),
+            "interpolate": self.interpolate,
             "supernet": None if self.supernet is None else str(self.supernet),
             "recipe": self.recipe,
             "hardware_loss": self.hardware_loss,

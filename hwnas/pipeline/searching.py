@@ -220,10 +220,11 @@ def _write_chosen(
     validation = None
     if estimator.validation_images is not None:
         validation = float(estimator.estimator.error(architecture.row()[None])[0])
-    error = ErrorRecord(validation, None, estimator.validation_images, None)
+    score = estimator.score
+    error = ErrorRecord(validation, None, estimator.validation_images, None, score)
     if estimator.test is not None:
         test, images = estimator.test(architecture)
-        error = ErrorRecord(validation, test, estimator.validation_images, images)
+        error = ErrorRecord(validation, test, estimator.validation_images, images, score)
     run.write_chosen(
         ChosenRecord(
             "best",

@@ -42,7 +42,7 @@ def run_summary(run: RunDirectory) -> tuple[dict[str, Any], str]:
         ("test", error.test, error.test_images),
     ):
         if value is not None:
-            lines.append(f"  {split} accuracy: {100 * (1 - value):.2f} % of {images} images")
+            lines.append(f"  {split} {error.score}: {100 * (1 - value):.2f} % of {images} images")
     result = {
         "run": str(run.path),
         "front": len(front),

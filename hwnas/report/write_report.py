@@ -130,6 +130,7 @@ def _context(
 ) -> dict[str, object]:
     record = run.record
     columns = _columns(run, front, chosen)
+    score = "accuracy" if chosen is None else chosen.error.score
     provenances = {column.provenance for column in columns}
     if chosen is not None:
         figures = (*chosen.predicted.values(), *chosen.measured.values())
@@ -143,6 +144,8 @@ def _context(
         "verdict": _verdict(chosen),
         "cost_rows": [] if chosen is None else _cost_rows(chosen),
         "error_rows": [] if chosen is None else _error_rows(chosen),
+        "score": score,
+        "score_title": score[0].upper() + score[1:],
         "blocks": [] if chosen is None else _blocks(run, chosen),
         "candidates": [] if chosen is None else _candidates(chosen),
         "plots": _plots(history, front, chosen),
@@ -216,7 +219,7 @@ def _value(figure: CostFigure | None, metric: str) -> str:
 
 
 def _error_rows(chosen: ChosenRecord) -> list[tuple[str, str, str, str]]:
-    """Split, accuracy, error, images."""
+    """Split, score, error, images."""
     error = chosen.error
     rows = []
     for split, value, images in (

@@ -126,17 +126,21 @@ class Candidate(_Strict, frozen=True):
 class ErrorRecord(_Strict, frozen=True):
     """Error of the chosen network, a fraction from 0 to 1; None where it was not evaluated.
 
+    It is one minus the score.
+
     Args:
         validation: On images that the search could see.
         test: On images that nothing saw before.
         validation_images: How many.
         test_images: How many.
+        score: What one minus the error is called.
     """
 
     validation: float | None = None
     test: float | None = None
     validation_images: Count | None = None
     test_images: Count | None = None
+    score: Literal["accuracy", "IoU"] = "accuracy"
 
 
 class ChosenRecord(_Strict, frozen=True):

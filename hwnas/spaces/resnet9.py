@@ -6,7 +6,9 @@ and residual blocks of two convolutions behind some of them. Jiang et al., Co-Ex
 Architectures and Heterogeneous ASIC Accelerator Designs Targeting Multiple Tasks (NASAIC), DAC
 2020, search its filters and the number of residual blocks ("skips") of each stage.
 
-Differs from Page: global average pooling in place of a last maximum; no scaling of the logits.
+Differs from Page: global average pooling in place of a last maximum; no scaling of the logits; of
+a residual block the sum is rectified and not the branch (He et al., Deep Residual Learning, CVPR
+2016), so that branches can start at zero and all depths of a supernet at the same scale.
 """
 
 from functools import partial
@@ -67,8 +69,8 @@ def _reduce(g: GraphBuilder, x: ir.Value, *, width: int) -> ir.Value:
 
 
 def _residual(g: GraphBuilder, x: ir.Value) -> ir.Value:
-    """Two convolutions, each normalised and rectified, added to what went in."""
+    """Two convolutions added to what went in, and rectified."""
     width = shape_of(x)[1]
     y = g.batch_norm(g.conv(x, width, 3, name="first"), name="first_norm")
     y = g.batch_norm(g.conv(g.relu(y), width, 3, name="second"), name="second_norm")
-    return g.add(g.relu(y), x)
+    return g.relu(g.add(y, x))

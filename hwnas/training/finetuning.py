@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from hwnas.datasets.dataset import Dataset
 from hwnas.datasets.image_size import fit_dataset
+from hwnas.datasets.task import get_task
 from hwnas.graph import shape_of
 from hwnas.lowering.onnx_model import Weights
 from hwnas.lowering.torch_module import TorchModule
@@ -55,7 +55,7 @@ def finetune(
     """
     network = space.network(architecture)
     _, _, height, width = shape_of(network.inputs[0])
-    dataset = fit_dataset(dataset, (height, width))
+    dataset, task = fit_dataset(dataset, (height, width)), get_task(dataset.task)
     module = TorchModule(network, weights).to(device)
     module.train()
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -64,9 +64,7 @@ def finetune(
 
     def step(batch: Batch) -> Metrics:
         logits = module(batch.images)
-        loss = functional.cross_entropy(
-            logits, batch.labels, label_smoothing=options.label_smoothing
-        )
+        loss = task.loss(logits, batch.labels, options.label_smoothing)
         loop.scale(loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item()}
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwnas.datasets.augmentation import augmented
 from hwnas.datasets.dataset import Dataset
 from hwnas.errors import DataError, HwnasError
 from hwnas.training.options import TrainingOptions, learning_rate_at
@@ -82,11 +83,13 @@ class TrainingLoop:
         size = self.options.batch_size
         parts = torch.split(order[: len(order) // size * size], size)
         for index, part in enumerate(parts):
-            images = self._x[part]
+            images, labels = self._x[part], self._y[part]
             if self.options.augmentation is not None:
-                images = self.options.augmentation(images, self._generator)
+                images, labels = augmented(
+                    self.options.augmentation, images, labels, self._generator
+                )
             progress = (epoch + index / len(parts)) / self.options.epochs
-            yield Batch(images, self._y[part], part, epoch, progress)
+            yield Batch(images, labels, part, epoch, progress)
 
     def epoch(
         self,

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hwnas.datasets.dataset import Dataset
+from hwnas.datasets.task import get_task
 from hwnas.spaces import Architecture, SearchSpace
 from hwnas.supernet.elastic import ElasticSupernet
 from hwnas.supernet.supernet import Supernet
@@ -32,7 +32,7 @@ class Batch:
 
     Args:
         images: `(n, c, h, w)`, augmented.
-        labels: `(n,)`.
+        labels: `(n,)`, or masks.
         indices: `(n,)` positions in the training split.
         epoch: From 0.
         progress: Share of all steps that were made, from 0 to 1.
@@ -82,11 +82,14 @@ class Recipe:
     """On the command line."""
     defaults: ClassVar[TrainingOptions] = TrainingOptions()
     """Options that fit the method."""
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    """Names of the tasks that its losses are for."""
 
     def __init__(self, context: TrainingContext) -> None:
         self.context = context
         self.space = context.space
         self.options = context.options
+        self.task = get_task(context.dataset.task)
         self.supernet: Supernet = self.make_supernet().to(context.device)
 
     def make_supernet(self) -> Supernet:
@@ -124,18 +127,16 @@ class Recipe:
     def objective(
         self, index: int, logits: Tensor, teacher: Tensor | None, batch: Batch
     ) -> Tensor:
-        """Loss of one sub-net of a step: by default cross-entropy with the labels.
+        """Loss of one sub-net of a step: by default the task's, with the labels.
 
         Args:
             index: Its place in what `draw` returned.
-            logits: `(n, classes)`.
+            logits: `(n, classes)`, or maps of them.
             teacher: Logits of the first sub-net, detached; None for that one itself.
             batch: The batch.
         """
         del index, teacher
-        return functional.cross_entropy(
-            logits, batch.labels, label_smoothing=self.options.label_smoothing
-        )
+        return self.task.loss(logits, batch.labels, self.options.label_smoothing)
 
     def step(self, paths: list[Architecture], batch: Batch) -> Metrics:
         """Set the gradients of all parameters of the supernet for one (part of a) batch.

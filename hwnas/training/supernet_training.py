@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hwnas.datasets.dataset import Dataset
+from hwnas.errors import DataError
 from hwnas.graph import shape_of
 from hwnas.spaces import SearchSpace
 from hwnas.supernet.supernet import Supernet
@@ -22,7 +23,14 @@ from hwnas.training.path_gradients import Metrics
 from hwnas.training.recipe import Batch, Recipe, TrainingContext
 from hwnas.training.recipes import load_recipe
 
-__all__ = ["Progress", "TrainedSupernet", "check_data", "train_supernet", "training_identity"]
+__all__ = [
+    "Progress",
+    "TrainedSupernet",
+    "check_data",
+    "check_task",
+    "train_supernet",
+    "training_identity",
+]
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +81,15 @@ def train_supernet(
         device: Where torch trains.
 
     Raises:
-        DataError: The images do not fit the space's networks, or a batch is larger than the data.
+        DataError: The images do not fit the space's networks, the recipe is not for their task, or
+            a batch is larger than the data.
         DivergenceError: The loss is not finite; the checkpoint of the epoch before is kept.
         PluginError: There is no such recipe.
         RunError: The checkpoint is corrupt, or of another space, data set or recipe.
         SpaceError: The recipe is not for this space.
     """
     made = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    check_task(f"recipe {made.name}", made.tasks, dataset)
     options = options or made.defaults
     begin = time.perf_counter()
     check_data(space, dataset)
@@ -139,14 +149,32 @@ def train_supernet(
     return TrainedSupernet(method.supernet, tuple(rows), seconds)
 
 
+def check_task(who: str, tasks: Collection[str], dataset: Dataset) -> None:
+    """Check that a method trains what the data are for.
+
+    Args:
+        who: The method, for the message.
+        tasks: Names of the tasks that it can be used for.
+        dataset: The data.
+
+    Raises:
+        DataError: It does not.
+    """
+    if dataset.task not in tasks:
+        raise DataError(
+            f"{who} is for {' and '.join(tasks)}, {dataset.name} is data for {dataset.task}; take "
+            f"a method for it, such as strategy nsga2 with recipe {DEFAULT_RECIPE}"
+        )
+
+
 def check_data(space: SearchSpace, dataset: Dataset) -> None:
-    """Check that images and classes fit the networks of a space.
+    """Check that images and labels fit the networks of a space.
 
     Raises:
         DataError: They do not.
     """
     network = space.network(space.largest())
-    dataset.check_network_input(shape_of(network.inputs[0]), shape_of(network.outputs[0])[-1])
+    dataset.check_network(shape_of(network.inputs[0]), shape_of(network.outputs[0]))
 
 
 def training_identity(

@@ -31,7 +31,7 @@ from hwnas.supernet.threads import side_by_side
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.options import TrainingOptions
 from hwnas.training.path_gradients import Metrics
-from hwnas.training.supernet_training import check_data, training_identity
+from hwnas.training.supernet_training import check_data, check_task, training_identity
 
 __all__ = ["GradientResult", "gradient_search"]
 
@@ -96,7 +96,8 @@ def gradient_search(
 
     Raises:
         BudgetError: No architecture meets the budgets.
-        DataError: The images do not fit the space's networks, or a batch is larger than the data.
+        DataError: The images do not fit the space's networks, the strategy is not for their task,
+            or a batch is larger than the data.
         DivergenceError: The loss is not finite; the checkpoint of the epoch before is kept.
         PluginError: There is no such strategy.
         RunError: The checkpoint is corrupt, or of another space, data set, strategy or options.
@@ -106,6 +107,7 @@ def gradient_search(
     space = costs.space
     made = load_gradient_strategy(strategy) if isinstance(strategy, str) else strategy
     options = options or made.defaults
+    check_task(f"strategy {made.name}", made.tasks, dataset)
     check_data(space, dataset)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     expected, loss = _hardware(costs, budgets, hardware_loss, cost_weight, device)

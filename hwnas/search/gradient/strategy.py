@@ -77,6 +77,8 @@ class GradientStrategy:
     """On the command line."""
     defaults: ClassVar[TrainingOptions] = TrainingOptions(epochs=30)
     """Options that fit the method."""
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    """Names of the tasks that its losses are for."""
     warmup_share: ClassVar[float] = 0.0
     """Share of the epochs, at the start, in which cost has no say."""
 

@@ -26,6 +26,7 @@ class AlphaNet(Sandwich):
     """The sandwich with the largest sub-net as teacher, followed by the adaptive divergence."""
 
     name = "alphanet"
+    tasks = ("classification",)
     defaults = replace(
         TrainingOptions(),
         learning_rate=0.1,

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from hwnas.errors import RunError
 from hwnas.spaces import Architecture
@@ -106,7 +105,7 @@ class AttentiveNasBestUp(BigNas):
     @torch.no_grad()  # set for each thread, so it stands here
     def _loss(self, architecture: Architecture, batch: Batch) -> float:
         logits = self.supernet(batch.images, architecture)
-        return functional.cross_entropy(logits, batch.labels).item()
+        return self.task.cross_entropy(logits, batch.labels).item()
 
 
 class AttentiveNasWorstUp(AttentiveNasBestUp):

@@ -13,7 +13,6 @@ no dropout and no skip paths between stages, for the spaces declare none.
 from dataclasses import replace
 
 from torch import Tensor
-from torch.nn import functional
 
 from hwnas.training.options import TrainingOptions
 from hwnas.training.recipe import Batch
@@ -34,4 +33,4 @@ class BigNas(Sandwich):
         """Labels for the largest, its soft predictions for the others."""
         if teacher is None:
             return super().objective(index, logits, teacher, batch)
-        return functional.cross_entropy(logits, teacher.softmax(1))
+        return self.task.distillation(logits, teacher)

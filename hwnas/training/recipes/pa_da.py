@@ -45,6 +45,7 @@ class PaDa(Spos):
     """
 
     name = "pa-da"
+    tasks = ("classification",)
 
     def __init__(self, context: TrainingContext) -> None:
         self._groups = candidate_groups(context.space)

@@ -11,6 +11,7 @@ rate falls by a cosine; bins span the whole space, not 290 to 360 million operat
 rejected paths the nearest one is changed until it is in the bin, where the release takes any.
 """
 
+from hwnas.datasets.dataset import TASK_NAMES
 from hwnas.spaces import Architecture
 from hwnas.supernet.separate import SeparateSupernet
 from hwnas.supernet.supernet import Supernet
@@ -24,6 +25,7 @@ class Spos(Recipe):
     """Uniform sampling over separate candidates."""
 
     name = "spos"
+    tasks = TASK_NAMES
 
     def make_supernet(self) -> Supernet:
         """Separate weights for every candidate."""

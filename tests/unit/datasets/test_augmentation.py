@@ -3,11 +3,17 @@
 import pytest
 import torch
 
-from hwnas.datasets.augmentation import Augmentation, PhotographAugmentation, augmentation_for
+from hwnas.datasets.augmentation import (
+    Augmentation,
+    PhotographAugmentation,
+    SymmetryAugmentation,
+    augmentation_for,
+    augmented,
+)
 from hwnas.datasets.dataset import AUGMENTATIONS
 from hwnas.errors import DataError
 
-CHANGES = [Augmentation(), PhotographAugmentation()]
+CHANGES = [Augmentation(), PhotographAugmentation(), SymmetryAugmentation()]
 
 
 def generator(seed=0, device="cpu"):
@@ -26,7 +32,7 @@ def test_every_name_of_a_data_set_has_its_augmentation(name):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(DataError, match="available: shapes, photographs, none"):
+    with pytest.raises(DataError, match="available: shapes, photographs, symmetries, none"):
         augmentation_for("mirrors")
 
 
@@ -115,3 +121,43 @@ def test_images_need_not_be_square_and_keep_their_type():
 def test_shares_out_of_range_are_refused(shares):
     with pytest.raises(DataError, match="share from 0 to 1"):
         PhotographAugmentation(*shares)
+
+
+def test_symmetries_are_the_eight_of_a_square_and_all_occur():
+    image = numbered(1, side=5)
+    symmetries = [image.rot90(k, (2, 3)) for k in range(4)]
+    symmetries += [turned.flip(3) for turned in symmetries]
+
+    changed = SymmetryAugmentation()(image.repeat(200, 1, 1, 1), generator())
+
+    seen = [[torch.equal(each[None], one) for one in symmetries].index(True) for each in changed]
+    assert set(seen) == set(range(8))
+
+
+def test_images_that_are_not_square_cannot_be_turned():
+    with pytest.raises(DataError, match="not square"):
+        SymmetryAugmentation()(torch.rand(1, 1, 4, 6, generator=generator()), generator())
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_masks_move_with_their_images_and_what_comes_in_is_background(change):
+    shown = torch.rand(40, 1, 24, 24, generator=generator(1))
+    masks = (shown > 0.7).to(torch.uint8)
+    images = masks * 2.0 - 1.0
+
+    moved, found = augmented(change, images, masks, generator(2))
+
+    assert found.dtype == torch.uint8
+    assert found.unique().tolist() == [0, 1]
+    assert not torch.equal(found, masks)
+    bright = moved > 0.5
+    assert not (bright & (found == 0)).any()
+
+
+def test_labels_of_whole_images_stay_as_they_are():
+    images, labels = numbered(3), torch.tensor([2, 0, 1])
+
+    moved, found = augmented(SymmetryAugmentation(), images, labels, generator())
+
+    assert found is labels
+    assert torch.equal(moved, SymmetryAugmentation()(images, generator()))

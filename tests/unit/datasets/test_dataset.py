@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from hwnas.datasets.dataset import Dataset, load_dataset
+from hwnas.datasets.dataset import Dataset, load_dataset, load_dataset_for
 from hwnas.datasets.image_readers import MAX_ELEMENTS
 from hwnas.errors import DataError
+from hwnas.spaces import get_space
 
 
 def save(path, **arrays):
@@ -227,3 +229,66 @@ def test_a_malformed_data_set_is_refused(change):
 
     with pytest.raises(DataError):
         Dataset(name="mine", **({"classes": 2, "split": "", "source": ""} | parts | change))
+
+
+def masked(**changes):
+    x, y = np.zeros((2, 1, 4, 4), np.float32), np.zeros((2, 1, 4, 4), np.uint8)
+    parts = {"x_train": x, "y_train": y, "x_val": x, "y_val": y, "x_test": x, "y_test": y}
+    return Dataset(
+        "mine", **(parts | changes), classes=1, split="", source="", task="segmentation"
+    )
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (np.zeros(2, np.int64), r"give \(n, c, h, w\) and \(n, 1, h, w\)"),
+        (np.zeros((2, 1, 4, 2), np.uint8), r"give \(n, c, h, w\) and \(n, 1, h, w\)"),
+        (np.zeros((2, 1, 4, 4), np.int64), "give float32 and uint8"),
+        (np.full((2, 1, 4, 4), 255, np.uint8), "values up to 255; foreground is 1, background 0"),
+    ],
+)
+def test_malformed_masks_are_refused(masks, message):
+    with pytest.raises(DataError, match=message):
+        masked(y_val=masks)
+
+
+def test_an_unknown_task_is_refused():
+    digits = load_dataset("digits", resolution=8)
+
+    with pytest.raises(DataError, match="unknown task 'counting'; available: classification"):
+        replace(digits, task="counting")
+
+
+@pytest.mark.parametrize(
+    ("taken", "result", "message"),
+    [
+        ((1, 1, 4, 4), (1, 10), "such as unet"),
+        ((1, 1, 4, 4), (1, 2, 4, 4), r"gives \(2, 4, 4\)"),
+        ((1, 1, 4, 4), (1, 1, 2, 2), r"masks of \(4, 4\), the network gives \(2, 2\)"),
+        ((1, 1, 8, 8), (1, 1, 8, 8), "choose a space of that image side"),
+    ],
+)
+def test_a_network_that_gives_no_mask_of_the_images_is_refused(taken, result, message):
+    with pytest.raises(DataError, match=message):
+        masked().check_network(taken, result)
+
+
+def test_a_network_that_gives_a_mask_is_refused_for_classes():
+    digits = load_dataset("digits", resolution=16)
+
+    with pytest.raises(DataError, match=r"digits is for classification .* such as nuclei"):
+        digits.check_network((1, 1, 16, 16), (1, 1, 16, 16))
+
+
+def test_grey_images_fill_the_channels_that_a_space_takes():
+    space = get_space("resnet9@16")
+
+    found = load_dataset_for(space, "digits")
+
+    grey = load_dataset("digits", resolution=16)
+    assert found.image_shape == (3, 16, 16)
+    for split in ("train", "val", "test"):
+        x, wanted = getattr(found, f"x_{split}"), getattr(grey, f"x_{split}")
+        np.testing.assert_array_equal(x, np.broadcast_to(wanted, x.shape))
+    assert found.augmentation == "shapes"
