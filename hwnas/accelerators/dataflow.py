@@ -5,6 +5,7 @@ The model is MAESTRO's accounting (Kwon et al., MICRO 2019) in closed form: see
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +29,24 @@ class DataflowCosts:
     Args:
         cycles: `(l, h)`.
         energy_j: `(l, h)` in J.
-        utilisation: `(l, h)`, multiply-accumulates over what all PEs could do in those cycles; 0
-            where a layer has none or cannot run.
+        layers: What was costed.
+        points: On which accelerators.
     """
 
     cycles: Floats
     energy_j: Floats
-    utilisation: Floats
+    layers: Layers
+    points: AcceleratorPoints
+
+    @cached_property
+    def utilisation(self) -> Floats:
+        """Multiply-accumulates over what all PEs could do in those cycles, `(l, h)`.
+
+        0 where a layer has none or cannot run.
+        """
+        macs = self.layers.macs.astype(np.float64)[:, None]
+        share: Floats = macs / (self.cycles * self.points.pes)
+        return share
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,22 +90,13 @@ def dataflow_costs(
         SpaceError: A size is out of range (the layer or accelerator is named), or the energy of
             buffers depends on a size that is left open.
     """
-    sizes = points.l1_bytes, points.l2_bytes
-    if technology.energy.sram_bytes and any((size == 0).any() for size in sizes):
-        raise SpaceError(
-            f"technology {technology.name!r} needs the sizes of all buffers: their energy depends "
-            "on them"
-        )
-    energies = technology.energy.access_j(*sizes)
     try:
         cycles, energy_j = _core.dataflow_costs(
-            layers.table, points.table(), points.dram_bandwidth, energies
+            layers.table, points.table, points.dram_bandwidth, points.access_j(technology)
         )
     except ValueError as error:
         raise SpaceError(str(error)) from error
-    possible = cycles * points.pes
-    macs = layers.macs.astype(np.float64)[:, None]
-    return DataflowCosts(cycles, energy_j, macs / possible)
+    return DataflowCosts(cycles, energy_j, layers, points)
 
 
 def dataflow_parts(layers: Layers, points: AcceleratorPoints) -> DataflowParts:
@@ -103,7 +106,7 @@ def dataflow_parts(layers: Layers, points: AcceleratorPoints) -> DataflowParts:
         SpaceError: A size is out of range; the layer or accelerator is named.
     """
     try:
-        parts = _core.dataflow_parts(layers.table, points.table(), points.dram_bandwidth)
+        parts = _core.dataflow_parts(layers.table, points.table, points.dram_bandwidth)
     except ValueError as error:
         raise SpaceError(str(error)) from error
     return DataflowParts(*(np.ascontiguousarray(part) for part in np.moveaxis(parts, 2, 0)))

@@ -8,6 +8,7 @@ concatenation, slices), which is a matter of addresses.
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -55,7 +56,7 @@ class Layers:
         """How many there are."""
         return len(self.names)
 
-    @property
+    @cached_property
     def macs(self) -> npt.NDArray[np.int64]:
         """Multiply-accumulates of each layer, `(l,)`."""
         wide = self.table.astype(np.int64)

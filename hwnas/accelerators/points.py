@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -123,11 +124,34 @@ class AcceleratorPoints:
             np.full(len(dataflow), dram) if dram.ndim == 0 else dram,
         )
 
+    @cached_property
     def table(self) -> npt.NDArray[np.int64]:
         """The integer columns as the native library takes them, `(h, 6)`."""
         return np.stack(
             [self.dataflow.astype(np.int64), *(getattr(self, name) for name in _COLUMNS)], axis=1
         )
+
+    def access_j(self, technology: Technology) -> npt.NDArray[np.float64]:
+        """Energies `(h, 4)` in J of a multiply-accumulate and of a byte at L1, L2 and DRAM.
+
+        Raises:
+            SpaceError: They depend on the size of a buffer, and one has none.
+        """
+        known = self._access_j.get(technology)
+        if known is None:
+            energy = technology.energy
+            if energy.sram_bytes and not (self.l1_bytes.all() and self.l2_bytes.all()):
+                raise SpaceError(
+                    f"technology {technology.name!r} needs the sizes of all buffers: their energy "
+                    "depends on them"
+                )
+            known = energy.access_j(self.l1_bytes, self.l2_bytes)
+            self._access_j[technology] = known
+        return known
+
+    @cached_property
+    def _access_j(self) -> dict[Technology, npt.NDArray[np.float64]]:
+        return {}
 
     def area_mm2(self, technology: Technology) -> npt.NDArray[np.float64]:
         """Area of each accelerator, `(h,)`."""

@@ -34,7 +34,7 @@ class Loop:
     """One loop of a nest.
 
     Args:
-        dim: What it runs over: K, C, Y or X.
+        dim: What it runs over: K, C, Y, X, or the groups G.
         size: Elements of that dimension, at least `tile`.
         tile: Elements of a tile; input elements for Y and X.
         offset: By how much it advances.
@@ -86,65 +86,64 @@ class StepCosts:
     first_elements: int
 
 
-def nest_of(
-    dataflow: str, layer: Mapping[str, int], pes: int
-) -> tuple[list[Loop], int, int, Mapping[str, int]]:
+def nest_of(dataflow: str, layer: Mapping[str, int], pes: int) -> tuple[list[Loop], int, int]:
     """Loops of a layer on an array, outermost first, and what a cluster does in one step.
 
     Args:
         dataflow: `dla`, `shi` or `rs`.
-        layer: `K`, `C`, `R`, `S`, `OY`, `OX`, `stride_y`, `stride_x`, and `depthwise` (0 or 1).
+        layer: `K` and `C` of one group, `R`, `S`, `OY`, `OX`, `stride_y`, `stride_x`, `groups`,
+            and `depthwise` (0 or 1).
         pes: Processing elements.
 
     Returns:
-        The loops; cycles of computing in a cluster's step; elements brought into a cluster's PEs;
-        elements of one step that no loop counts: R and S for weights, `k`, `c`, `y`, `x` for
-        dimensions without a loop.
+        The loops; cycles of computing in a cluster's step; elements brought to its PEs in it.
     """
     k, c, r, s = (layer[name] for name in "KCRS")
     sy, sx = layer["stride_y"], layer["stride_x"]
     rows, columns = (layer["OY"] - 1) * sy + r, (layer["OX"] - 1) * sx + s
     depthwise = bool(layer["depthwise"])
     filters = [] if depthwise else [k]
+    groups = [Loop("G", layer["groups"], 1, 1)] if layer["groups"] > 1 else []
     if dataflow == "dla" and depthwise:
         loops = [Loop("C", c, 1, 1, pes), Loop("Y", rows, r, sy), Loop("X", columns, s, sx)]
-        return loops, r * s, 0, {"R": r, "S": s}
+        return loops, r * s, 0
     if dataflow == "dla":
         cluster = min(CLUSTER, pes)
         tile = min(cluster, c)
         loops = [
+            *groups,
             Loop("K", k, 1, 1, pes // cluster),
             Loop("C", c, tile, tile),
             Loop("Y", rows, r, sy),
             Loop("X", columns, s, sx),
         ]
-        return loops, r * s, tile * 2 * r * s, {"R": r, "S": s}
+        return loops, r * s, tile * 2 * r * s
     if dataflow == "shi":
         width = min(ROW, layer["OX"], pes)
         loops = [
+            *groups,
             *(Loop("K", size, 1, 1) for size in filters),
             Loop("C", c, 1, 1),
             Loop("Y", rows, r, sy, pes // width),
             Loop("X", columns, (width - 1) * sx + s, width * sx),
         ]
-        return loops, r * s, width * r * s + r * s, {"R": r, "S": s}
+        return loops, r * s, width * r * s + r * s
     tile = min(FILTERS, k) if filters else 1
     loops = [
+        *groups,
         Loop("Y", rows, r, sy, pes // r),
         Loop("X", columns, s, sx),
         Loop("C", c, 1, 1),
         *(Loop("K", size, tile, tile) for size in filters),
     ]
-    return loops, tile * s, r * s + tile * r * s, {"R": r, "S": s}
+    return loops, tile * s, r * s + tile * r * s
 
 
 def loop_nest_costs(
     dataflow: str, layer: Mapping[str, int], pes: int, bandwidth: int, hop_latency: int
 ) -> StepCosts:
     """Costs of one layer, by going through all kinds of steps."""
-    loops, compute, inner, window = nest_of(dataflow, layer, pes)
-    depthwise = bool(layer["depthwise"])
-    strides = {"Y": layer["stride_y"], "X": layer["stride_x"]}
+    loops, compute, inner = nest_of(dataflow, layer, pes)
 
     def transfer(elements: int) -> int:
         return hop_latency + -(-elements // bandwidth) - 1
@@ -153,10 +152,9 @@ def loop_nest_costs(
     cycles = inputs = weights = outputs = first = 0
     for states in product(*(tuple(_states(loop)) for loop in loops)):
         count = prod(state.count for state in states)
-        brought_in = _traffic(loops, states, ("C", "Y", "X"), 1)
-        of_weights = ("C",) if depthwise else ("K", "C")
-        brought_weights = _traffic(loops, states, of_weights, window["R"] * window["S"])
-        taken_out = _results(loops, states, window, strides, depthwise)
+        brought_in = _traffic(loops, states, "GCYX", 1)
+        brought_weights = _traffic(loops, states, "GKC", layer["R"] * layer["S"])
+        taken_out = _results(loops, states, layer)
         delay = max(step, transfer(brought_in + brought_weights), transfer(taken_out))
         if all(state.position == "init" for state in states):
             delay = step + transfer(brought_in + brought_weights)
@@ -190,9 +188,7 @@ def _states(loop: Loop) -> Iterator[State]:
         yield State("edge", 1, 1, False, loop.tile - loop.offset + left)
 
 
-def _traffic(
-    loops: list[Loop], states: tuple[State, ...], indexed: tuple[str, ...], window: int
-) -> int:
+def _traffic(loops: list[Loop], states: tuple[State, ...], indexed: str, window: int) -> int:
     """Elements of a tensor that a step brings in over all clusters."""
     advancing = max((i for i, s in enumerate(states) if s.position != "init"), default=-1)
     if advancing >= 0 and loops[advancing].dim not in indexed:
@@ -225,21 +221,16 @@ def _repeats(loop: Loop) -> bool:
     return loop.size > loop.tile
 
 
-def _results(
-    loops: list[Loop],
-    states: tuple[State, ...],
-    window: Mapping[str, int],
-    strides: Mapping[str, int],
-    depthwise: bool,
-) -> int:
+def _results(loops: list[Loop], states: tuple[State, ...], layer: Mapping[str, int]) -> int:
     """Elements of results that a step takes out over all clusters."""
+    windows = {"Y": (layer["R"], layer["stride_y"]), "X": (layer["S"], layer["stride_x"])}
     elements = 1
     for loop, state in zip(loops, states, strict=True):
-        if loop.dim == "C" and not depthwise:
+        if loop.dim == "C" and not layer["depthwise"]:
             continue
         tile = state.left if state.position == "edge" and not loop.clusters else loop.tile
-        if loop.dim in strides:
-            taps = window["R"] if loop.dim == "Y" else window["S"]
-            tile = (tile - taps) // strides[loop.dim] + 1
+        if loop.dim in windows:
+            taps, stride = windows[loop.dim]
+            tile = (tile - taps) // stride + 1
         elements *= tile * (state.active if loop.clusters else 1)
     return elements
