@@ -28,25 +28,35 @@ _UNITS: dict[str, dict[str, float]] = {
         "MiB": 2.0**20,
         "GiB": 2.0**30,
     },
+    "cycles": {"cycles": 1.0, "kcycles": 1e3, "Mcycles": 1e6},
+    "area": {"mm2": 1.0, "um2": 1e-6, "µm2": 1e-6},
 }
 _PRINTED: dict[str, tuple[str, ...]] = {
     "time": ("s", "ms", "us", "ns"),
     "energy": ("J", "mJ", "uJ", "nJ"),
     "memory": ("GiB", "MiB", "KiB", "B"),
+    "cycles": ("Mcycles", "cycles"),
+    "area": ("mm2", "um2"),
 }
 _MICRO_SIGN, _GREEK_MU = "\u00b5", "\u03bc"  # look the same; keyboards have either
-_PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ]*)\s*")
+_PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*((?:[A-Za-zµ]+2?)?)\s*")
 
-METRIC_DIMENSIONS = {"latency_s": "time", "energy_j": "energy", "memory_bytes": "memory"}
+METRIC_DIMENSIONS = {
+    "latency_s": "time",
+    "latency_cycles": "cycles",
+    "energy_j": "energy",
+    "area_mm2": "area",
+    "memory_bytes": "memory",
+}
 """Metric name to the dimension of its unit."""
 
 
 def parse_quantity(text: str, dimension: str) -> float:
-    """Read a positive quantity and give it in SI units.
+    """Read a positive quantity and give it in SI units, cycles or square millimetres.
 
     Args:
         text: A number with a unit, such as `2ms`.
-        dimension: `time` (s), `energy` (J) or `memory` (bytes).
+        dimension: `time` (s), `energy` (J), `memory` (bytes), `cycles` or `area` (mm2).
 
     Raises:
         QuantityError: The text has no number, no unit, or a unit of another dimension.

@@ -174,11 +174,12 @@ class ChosenRecord(_Strict, frozen=True):
 
 
 _LARGEST_BYTES: dict[type[msgspec.Struct], int] = {RunRecord: 1 << 20, ChosenRecord: 1 << 24}
+_LARGEST_OTHER_BYTES = 1 << 24
 
-Record = TypeVar("Record", RunRecord, ChosenRecord)
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 
-def write_record(path: Path, record: RunRecord | ChosenRecord) -> None:
+def write_record(path: Path, record: msgspec.Struct) -> None:
     """Replace `run.json` or `chosen.json`.
 
     Raises:
@@ -198,7 +199,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     Raises:
         RunError: It is missing, too large, malformed, or of a newer hwnas.
     """
-    content = read_bytes(path, _LARGEST_BYTES[kind])
+    content = read_bytes(path, _LARGEST_BYTES.get(kind, _LARGEST_OTHER_BYTES))
     try:
         schema = msgspec.json.decode(content, type=_Versioned).schema
         if schema == SCHEMA_VERSION:

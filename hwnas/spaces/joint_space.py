@@ -30,7 +30,7 @@ class JointSpace(DecisionSpace):
         labels = [
             name if names.count(name) == 1 else f"{place}.{name}"
             for place, name in enumerate(names, 1)
-        ]
+        ]  # of the parts; each stands once
         super().__init__(
             "+".join(names),
             tuple(
@@ -41,6 +41,7 @@ class JointSpace(DecisionSpace):
             f"{len(spaces)} spaces taken together",
         )
         self.spaces = tuple(spaces)
+        self.labels = tuple(labels)
         widths = np.cumsum([0, *(len(space.decisions) for space in spaces)]).tolist()
         self._columns = [slice(*ends) for ends in pairwise(widths)]
 

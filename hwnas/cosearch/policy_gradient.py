@@ -1,0 +1,186 @@
+"""REINFORCE on a controller: rewarded decisions become more probable.
+
+Yang et al. (NASAIC), DAC 2020:
+
+    grad J = 1/M sum over m, t of gamma^(T - t) grad log pi(a_t | a_<t) (R_m - b)
+
+with a moving average b of the rewards (Williams, Simple Statistical Gradient-Following Algorithms,
+Machine Learning 8, 1992).
+
+Differs from the paper: advantages R - b are divided by a moving root mean square, because rewards
+differ by tenths while specs are broken and by thousandths once they are met; the entropy of the
+softmaxes is rewarded a little, so that they do not collapse before the first good design; updates
+are Adam's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from hwnas.cosearch.controller import Controller, Draw, Flags
+from hwnas.errors import RunError
+from hwnas.search import State
+from hwnas.search.checkpoint import generator_state, restore_generator
+from hwnas.search.strategy import restored_array, restored_text
+
+__all__ = ["PolicyGradient", "PolicyOptions"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """How the controller learns; values without a source were chosen on the toy of the benchmark.
+
+    Args:
+        hidden: Width of the LSTM.
+        learning_rate: Of Adam.
+        discount: gamma, per decision.
+        baseline_decay: Of the moving averages.
+        entropy_weight: Reward of a nat of entropy of a decision, in units of advantage.
+    """
+
+    hidden: int = 64
+    learning_rate: float = 5e-3
+    discount: float = 0.99
+    baseline_decay: float = 0.95
+    entropy_weight: float = 0.02
+
+
+class PolicyGradient:
+    """A controller, and how it learns from rewards.
+
+    Args:
+        option_counts: Options of each decision, `(d,)`.
+        rng: The only source of chance; the controller's first weights too come from it.
+        options: How it learns.
+    """
+
+    def __init__(
+        self,
+        option_counts: npt.NDArray[np.uint8],
+        rng: np.random.Generator,
+        options: PolicyOptions | None = None,
+    ) -> None:
+        self.options = options or PolicyOptions()
+        self._rng = rng
+        width = len(option_counts)
+        seed = int(rng.integers(2**31))
+        self.controller = Controller(option_counts.tolist(), self.options.hidden, seed)
+        self._optimizer = torch.optim.Adam(
+            self.controller.parameters(), lr=self.options.learning_rate
+        )
+        steps = torch.arange(width - 1, -1, -1, dtype=torch.float32)
+        self._discounts = self.options.discount**steps
+        self._updates = 0
+        self._averages = np.zeros(2)  # of the reward, and of the squared advantage
+
+    @property
+    def baseline(self) -> float:
+        """b: the moving average of rewards; NaN before the first."""
+        if not self._updates:
+            return float("nan")
+        return float(self._averages[0] / (1.0 - self.options.baseline_decay**self._updates))
+
+    def draw(self, free: Flags, given: npt.NDArray[np.int64]) -> Draw:
+        """Sample rows; see `Controller.draw`.
+
+        Args:
+            free: `(n, d)`.
+            given: `(d,)` option indices or -1.
+        """
+        return self.controller.draw(self._rng.random(free.shape), free, given)
+
+    def learn(self, draw: Draw, rewards: Floats, weights: Floats) -> None:
+        """One update.
+
+        Args:
+            draw: What was sampled, with the gradients of its probabilities.
+            rewards: `(n,)`, finite.
+            weights: `(n,)`, 1/M of the batch that each row belongs to.
+        """
+        advantages = self._advantages(rewards, weights / weights.sum())
+        scale = torch.from_numpy(advantages * weights).float()
+        gain = (draw.log_probability * self._discounts).sum(1) @ scale
+        entropy = draw.entropy.sum(1) @ torch.from_numpy(weights).float()
+        loss = -(gain + self.options.entropy_weight * entropy)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+
+    def state(self) -> State:
+        """All that decides what is drawn next."""
+        parameters = list(self.controller.parameters())
+        moments = [self._optimizer.state[p] for p in parameters] if self._updates else []
+
+        def flat(name: str) -> npt.NDArray[np.float32]:
+            return parameters_to_vector([m[name] for m in moments]).numpy().copy()
+
+        state: State = {
+            "rng": generator_state(self._rng),
+            "updates": self._updates,
+            "averages": self._averages.copy(),
+            "parameters": parameters_to_vector(parameters).detach().numpy().copy(),
+        }
+        if moments:
+            state |= {"moment1": flat("exp_avg"), "moment2": flat("exp_avg_sq")}
+        return state
+
+    def restore(self, state: State) -> None:
+        """Go on from a state.
+
+        Args:
+            state: What `state` returned; not trusted.
+
+        Raises:
+            RunError: It is malformed or of another controller.
+        """
+        parameters = list(self.controller.parameters())
+        length = sum(parameter.numel() for parameter in parameters)
+        updates = state.get("updates")
+        averages = restored_array(state, "averages", np.float64, 1)
+        if not isinstance(updates, int) or updates < 0 or averages.shape != (2,):
+            raise RunError("checkpoint does not say how far the controller has learnt")
+        names = ("parameters", "moment1", "moment2") if updates else ("parameters",)
+        vectors = {name: restored_array(state, name, np.float32, 1) for name in names}
+        if any(len(vector) != length for vector in vectors.values()):
+            raise RunError("checkpoint is of a controller of another size; start afresh")
+        restore_generator(self._rng, restored_text(state, "rng"))
+        vector_to_parameters(torch.from_numpy(vectors["parameters"]), parameters)
+        self._updates, self._averages = updates, averages
+        if updates:
+            self._restore_moments(vectors, parameters)
+
+    def _restore_moments(
+        self, vectors: dict[str, npt.NDArray[np.float32]], parameters: list[torch.nn.Parameter]
+    ) -> None:
+        begin = 0
+        for parameter in parameters:
+            end = begin + parameter.numel()
+            moments = (
+                torch.from_numpy(vectors[name][begin:end].copy()).view_as(parameter)
+                for name in ("moment1", "moment2")
+            )
+            first, second = moments
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(self._updates)),
+                "exp_avg": first,
+                "exp_avg_sq": second,
+            }
+            begin = end
+
+    def _advantages(self, rewards: Floats, shares: Floats) -> Floats:
+        """R - b over its root mean square; the averages take this batch in afterwards."""
+        mean = float(rewards @ shares)
+        baseline = self.baseline if self._updates else mean
+        advantages = rewards - baseline
+        decay = self.options.baseline_decay
+        seen = np.array([mean, float(advantages**2 @ shares)])
+        self._averages = decay * self._averages + (1.0 - decay) * seen
+        self._updates += 1
+        square = self._averages[1] / (1.0 - decay**self._updates)
+        scaled: Floats = advantages / max(float(np.sqrt(square)), 1e-8)
+        return scaled
