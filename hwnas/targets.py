@@ -341,6 +341,10 @@ def _check_names(target: Target, file: Traversable) -> None:
             raise TargetError(f"{file}: {processor.cores} cores; 1 to {_MAX_THREADS} make sense")
     if target.remote is not None:
         wanted.append(("key", target.remote.key))
+    if (target.runtime.precision == "int8") != (target.fpga is not None):
+        raise TargetError(
+            f"{file}: precision int8 is that of targets with [fpga], and of no others"
+        )
     if target.fpga is not None:
         wanted.append(("package", target.fpga.package))
         if not 1 <= target.fpga.dsp_blocks <= _MAX_DSP_BLOCKS:

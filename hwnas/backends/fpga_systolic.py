@@ -39,10 +39,8 @@ class FpgaSystolicBackend:
         except HwnasError as error:
             return Availability(False, str(error), "mend or move the table of arrays")
         side = _fpga(target).side
-        return Availability(
-            True,
-            f"{side}x{side} at {found.frequency_hz / 1e6:.1f} MHz, median of {found.seeds} seeds",
-        )
+        seeds = "one seed" if found.seeds == 1 else f"median of {found.seeds} seeds"
+        return Availability(True, f"{side}x{side} at {found.frequency_hz / 1e6:.1f} MHz, {seeds}")
 
     def runtime(self, target: Target) -> str:
         """RTL, its hash and the clock: whatever changes latency.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hwnas.fpga.simulator import simulator_kinds
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PROMISED = {
     "costing": {"architectures_per_s", "architectures_per_s_ofa", "relative_error"},
@@ -33,6 +35,7 @@ PROMISED = {
         "predicted_over_measured",
     },
     "strategies": {"budget_kept_share", "error_single_path_50", "error_proxyless_50"},
+    "systolic_rtl": {"cycles_exact_share", "outputs_exact_share", "scalesim_exact_share"},
     "supernet_ranking": {"noise_ceiling_tau", "tau_sandwich", "tau_parameter_count"},
     "training_step": {
         "single_path_step_ratio",
@@ -44,7 +47,10 @@ PROMISED = {
     "tvm_tuned": {"mbconv_over_ort", "network_over_ort"},
 }
 TIMEOUT_S = 300
-PUBLISHED = {"dataflow_truth": "accelerators/maestro.csv"}  # what some of them compare with
+PUBLISHED = {  # what some of them compare with
+    "dataflow_truth": "accelerators/maestro.csv",
+    "systolic_rtl": "accelerators/scalesim.csv",
+}
 
 
 def test_every_benchmark_is_listed():
@@ -58,6 +64,8 @@ def test_benchmark_prints_what_it_promises(name):
     root = os.environ.get("HWNAS_PUBLISHED_DATA") or BENCHMARKS.parents[1] / "shared/data"
     if name in PUBLISHED and not (Path(root) / PUBLISHED[name]).is_file():
         pytest.skip(f"no {PUBLISHED[name]}; set HWNAS_PUBLISHED_DATA")
+    if name == "systolic_rtl" and not simulator_kinds():
+        pytest.skip("nothing simulates RTL: install the extra fpga, or Verilator")
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick", "--json"]
 
     done = subprocess.run(

@@ -27,6 +27,18 @@ energy_j_per_byte = 1e-12
 reference = "none"
 """
 
+FPGA = """
+[runtime]
+precision = "int8"
+
+[fpga]
+family = "ecp5"
+device = "25k"
+package = "CABGA381"
+speed = 6
+dsp_blocks = 28
+side = 4
+"""
 BOARD = """
 [remote]
 key = "pi"
@@ -86,7 +98,14 @@ def test_a_device_is_read_from_a_file(device):
         (GOOD.replace("[peak]", "[peaks]"), "unknown field `peaks`"),
         (GOOD + "more = 1\n", "unknown field `more`"),
         (GOOD.replace('"model"', '"guess"'), "not a device file"),
-        (GOOD + '[runtime]\nprecision = "int8"\n', "not a device file"),
+        (GOOD + '[runtime]\nprecision = "int4"\n', "not a device file"),
+        (GOOD + '[runtime]\nprecision = "int8"\n', "int8 is that of targets with .fpga."),
+        (GOOD + FPGA.replace("int8", "float32"), "int8 is that of targets with .fpga."),
+        (GOOD + FPGA.replace('"25k"', '"999k"'), "not a device file"),
+        (GOOD + FPGA.replace("speed = 6", "speed = 9"), "not a device file"),
+        (GOOD + FPGA.replace("CABGA381", "x --json"), "package 'x --json' is none"),
+        (GOOD + FPGA.replace("dsp_blocks = 28", "dsp_blocks = 0"), "0 DSP blocks"),
+        (GOOD + FPGA.replace("side = 4", "side = 17"), "array side 17; 2 to 16"),
         (GOOD + "[runtime]\nthreads = 0\n", "0 threads"),
         (GOOD.replace("macs_per_s = 1e9", "macs_per_s = 0.0"), "rate in .peak. is 0"),
         (GOOD.replace("macs_per_s = 1e9", "macs_per_s = nan"), "macs_per_s is nan"),
