@@ -35,7 +35,7 @@ _PRINTED: dict[str, tuple[str, ...]] = {
     "time": ("s", "ms", "us", "ns"),
     "energy": ("J", "mJ", "uJ", "nJ"),
     "memory": ("GiB", "MiB", "KiB", "B"),
-    "cycles": ("Mcycles", "cycles"),
+    "cycles": ("Mcycles", "kcycles", "cycles"),
     "area": ("mm2", "um2"),
 }
 _MICRO_SIGN, _GREEK_MU = "\u00b5", "\u03bc"  # look the same; keyboards have either

@@ -16,6 +16,7 @@ from hwnas.errors import LoweringError, MeasurementError
 from hwnas.graph import Graph, Kernel
 from hwnas.lowering import Weights, to_onnx
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
+from hwnas.lowering.model_file import fix_batch
 from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 from hwnas.tvm_worker import TvmWorker, find_tvm, shared_worker, tvm_runtime
@@ -185,20 +186,7 @@ def file_bytes(model: onnx.ModelProto | Path) -> bytes:
             proto.CopyFrom(model)
     except Exception as error:  # protobuf's own classes differ between its implementations
         raise LoweringError(f"{model} is no ONNX model: {error}") from error
-    del proto.graph.value_info[:]  # shapes that may hold the free size; TVM finds them itself
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
-    for value in (*inputs, *proto.graph.output):
-        sides = value.type.tensor_type.shape.dim
-        if sides and not sides[0].HasField("dim_value"):
-            sides[0].dim_value = 1
-    for value in inputs:
-        shape = [side.dim_value for side in value.type.tensor_type.shape.dim]
-        if not all(side > 0 for side in shape):
-            raise LoweringError(
-                f"input {value.name!r} has shape {shape}, 0 for a free size: fix every size to "
-                "measure the model"
-            )
+    fix_batch(proto)
     content: bytes = proto.SerializeToString()
     return content
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from torch import fx
 
 from hwnas.backends.onnxruntime_cpu import OnnxRuntimeCpuBackend
-from hwnas.compilers.onnx_kernels import OnnxKernel
 from hwnas.compilers.torch_export import check_exporter
 from hwnas.compilers.torch_graph import CompiledGraph, Runtime
 from hwnas.compilers.torch_onnxruntime import PROFILE_BIAS, OnnxRuntimeGraph
@@ -32,8 +31,9 @@ from hwnas.costs import (
 )
 from hwnas.errors import PluginError
 from hwnas.graph import Kernel
+from hwnas.lowering.onnx_kernels import OnnxKernel
 from hwnas.profiling import estimate_median
-from hwnas.profiling.cost_rows import cost_row, timestamp
+from hwnas.profiling.cost_rows import cost_row, kernel_source, timestamp
 from hwnas.targets import Target, get_target
 from hwnas.tvm_worker import find_tvm, tvm_runtime
 
@@ -42,9 +42,6 @@ __all__ = ["hwnas_backend", "last_report", "record_costs", "reset_report"]
 _OPTIONS = ("database", "runtime", "table", "target", "threads", "tune_s")
 _REPEATS = 20
 _REASONS = ("graph_break", "unimplemented")  # torch's own counters of what it did not record
-_OWN_ROWS = " kernels"
-"""Ends the runtime of rows that `record_costs` writes."""
-
 
 _compiled: list["weakref.ref[CompiledGraph]"] = []
 
@@ -121,7 +118,7 @@ def record_costs(table: CostTable, *, repeats: int = _REPEATS) -> int:
                 found = estimate_median(times)
                 if found.value <= 0.0:
                     continue
-                source = Source(target.fingerprint, graph.runtime.name + _OWN_ROWS)
+                source = kernel_source(Source(target.fingerprint, graph.runtime.name))
                 costs[kernel.key, source.fingerprint] = cost_row(
                     kernel.key, source, "latency_s", found, "measured", taken
                 )
@@ -251,10 +248,9 @@ def _energy(
 def _rows(runtime: Runtime, metric: str) -> Mapping[str, Cost]:
     if runtime.table is None:
         return {}
-    fingerprint = runtime.target.fingerprint
+    source = Source(runtime.target.fingerprint, runtime.name)
     with CostTable(runtime.table, create=False) as table:
-        own = table.lookup(Source(fingerprint, runtime.name + _OWN_ROWS), metric)
-        return own | table.lookup(Source(fingerprint, runtime.name), metric)
+        return table.lookup(kernel_source(source), metric) | table.lookup(source, metric)
 
 
 def _graph_breaks() -> Iterator[str]:

@@ -17,10 +17,10 @@ import onnx
 import torch
 from torch import fx
 
-from hwnas.compilers.onnx_kernels import OnnxKernel
 from hwnas.compilers.torch_export import ExportedGraph, export_graph
 from hwnas.compilers.torch_weights import WeightStamp
 from hwnas.errors import LoweringError, MeasurementError
+from hwnas.lowering.onnx_kernels import OnnxKernel
 from hwnas.targets import Target
 
 __all__ = ["CompiledGraph", "Runtime", "Variant"]

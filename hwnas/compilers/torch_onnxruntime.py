@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from hwnas.compilers.onnx_kernels import OnnxKernel, divide, kernel_owners
 from hwnas.errors import LoweringError
+from hwnas.lowering.onnx_kernels import OnnxKernel, divide, kernel_owners
 from hwnas.targets import Target
 
 __all__ = ["PROFILE_BIAS", "OnnxRuntimeGraph"]

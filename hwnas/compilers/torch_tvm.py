@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from hwnas.compilers.onnx_kernels import OnnxKernel
 from hwnas.errors import LoweringError
 from hwnas.graph import GraphCounts
+from hwnas.lowering.onnx_kernels import OnnxKernel
 from hwnas.targets import Target
 from hwnas.tvm_worker import shared_worker
 from hwnas.tvm_worker.messages import (

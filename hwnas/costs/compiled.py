@@ -28,6 +28,7 @@ __all__ = [
     "compile_costs",
     "count_column",
     "fragments_by_slot",
+    "weakest",
 ]
 
 MEMORY = "memory_bytes"
@@ -264,7 +265,7 @@ def _table_column(
 
     slots = tuple(np.array([cost(f) for f in row]) for row in fragments)
     used = {rows[f.key].provenance for row in fragments for f in row if not f.is_empty}
-    return CostColumn(slots, _weakest(used), fitted)
+    return CostColumn(slots, weakest(used), fitted)
 
 
 def _check_complete(
@@ -301,6 +302,7 @@ def _calibration(space: SearchSpace, table: CostTable, rows: dict[str, Cost]) ->
     return fit_calibration(np.array(sums), np.array(kernels), np.array(totals))
 
 
-def _weakest(found: set[Provenance]) -> Provenance:
+def weakest(found: Collection[Provenance]) -> Provenance:
+    """Where a sum comes from: what is least sure of its parts; `modelled` for none."""
     order: tuple[Provenance, ...] = ("simulated", "modelled", "published", "measured")
     return next((p for p in order if p in found), "modelled")

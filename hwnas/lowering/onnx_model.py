@@ -63,7 +63,11 @@ def check_onnx(proto: onnx.ModelProto) -> None:
     """
     try:
         onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        UnicodeDecodeError,  # the checker's message quotes a name that is no UTF-8
+    ) as error:
         raise LoweringError(f"model {proto.graph.name!r} is not valid ONNX: {error}") from error
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from hwnas.backends import MeasuringBackend, ModelBackend
 from hwnas.costs import CostTable, Source
 from hwnas.errors import LoweringError, TargetError
+from hwnas.lowering.model_file import check_size
 from hwnas.profiling import (
     Estimate,
     Protocol,
@@ -21,7 +22,6 @@ from hwnas.targets import Target
 
 __all__ = ["MeasuredModel", "measure_model"]
 
-_LARGEST_MODEL_BYTES = 2**31  # protobuf's own limit, and that of flatbuffers
 _SUFFIXES = {".onnx": "cpu", ".tflite": "litert-cpu"}  # and a target that takes them
 
 
@@ -56,11 +56,7 @@ def measure_model(
             target takes, or has free dimensions.
         TargetError: The target cannot measure model files here.
     """
-    if not path.is_file():
-        raise LoweringError(f"model {path} does not exist")
-    size = path.stat().st_size
-    if not 0 < size < _LARGEST_MODEL_BYTES:
-        raise LoweringError(f"model {path} has {size} bytes; 1 byte to 2 GiB can be measured")
+    size = check_size(path)
     backend = backend_for(target, table)
     if not (isinstance(backend, MeasuringBackend) and isinstance(backend, ModelBackend)):
         raise TargetError(f"target {target.name!r} cannot measure model files; target cpu can")

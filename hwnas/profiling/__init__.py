@@ -1,6 +1,6 @@
 """Measuring: the protocol, and the table filled by it."""
 
-from hwnas.profiling.estimate import Estimate, estimate_median
+from hwnas.profiling.estimate import Estimate, estimate_median, sum_of_estimates
 from hwnas.profiling.networks import measure_networks, reference_anchor, space_anchors
 from hwnas.profiling.profiler import (
     ProfileSummary,
@@ -21,4 +21,5 @@ __all__ = [
     "reference_anchor",
     "source_of",
     "space_anchors",
+    "sum_of_estimates",
 ]

@@ -1,6 +1,7 @@
 """Fill the cost table for a space: every distinct block, however its backend gives costs."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -21,18 +22,18 @@ from hwnas.costs import (
     Source,
 )
 from hwnas.errors import MeasurementError, TargetError
-from hwnas.graph import Kernel
+from hwnas.graph import Graph, Kernel
 from hwnas.profiling.block_bench import BlockBench
 from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.profiling.estimate import Estimate
 from hwnas.profiling.kernel_profile import KernelProfile
 from hwnas.profiling.protocol import Protocol
-from hwnas.profiling.units import Unit, describe_kernel, units_of
+from hwnas.profiling.units import describe_kernel, units_of
 from hwnas.progress import Progress, silent
 from hwnas.spaces import SearchSpace
 from hwnas.targets import Target
 
-__all__ = ["ProfileSummary", "backend_for", "profile_space", "source_of"]
+__all__ = ["ProfileSummary", "backend_for", "modelled_rows", "profile_space", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def profile_space(
     known = table.lookup(source, "latency_s")
     missing = {key: unit for key, unit in units.items() if key not in known}
     if isinstance(backend, ModellingBackend):
-        rows, kernels = _modelled(missing, target, backend, source)
-        table.put(rows, kernels)
+        graphs = {key: unit.fragment.graph for key, unit in missing.items()}
+        table.put(*modelled_rows(graphs, target, backend, source))
         return ProfileSummary(len(units), len(missing), time.monotonic() - begin, 0.0, 0.0, 0)
     settings = protocol or Protocol()
     wanted = missing or not table.networks(space.name)
@@ -149,15 +150,23 @@ def profile_space(
     )
 
 
-def _modelled(
-    units: dict[str, Unit], target: Target, backend: ModellingBackend, source: Source
+def modelled_rows(
+    graphs: Mapping[str, Graph], target: Target, backend: ModellingBackend, source: Source
 ) -> tuple[list[Cost], list[Kernel]]:
+    """Costs that a backend computes, and what they are of, as a table takes them.
+
+    Args:
+        graphs: By key.
+        target: The device.
+        backend: Its backend.
+        source: How rows are marked.
+    """
     rows, kernels = [], []
     taken = timestamp()
     provenance: Provenance = "simulated" if backend.provenance == "simulated" else "modelled"
-    for key, unit in units.items():
-        kernels.append(describe_kernel(key, unit.fragment.graph))
-        for metric, value in backend.kernel_costs(unit.fragment.graph, target).items():
+    for key, graph in graphs.items():
+        kernels.append(describe_kernel(key, graph))
+        for metric, value in backend.kernel_costs(graph, target).items():
             estimate = Estimate(value, value, value, 0.0, 0, 0)
             rows.append(cost_row(key, source, metric, estimate, provenance, taken))
     return rows, kernels

@@ -4,9 +4,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hwnas.compilers.onnx_kernels import divide, kernel_owners
 from hwnas.graph import GraphBuilder, kernel_key
 from hwnas.lowering import random_weights, to_onnx
+from hwnas.lowering.onnx_kernels import divide, kernel_owners
 
 
 def network(channels=8):

@@ -7,8 +7,8 @@ makes of them still shows where it belongs, as blocks of a space do.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import onnx
 import onnx_ir as ir
@@ -38,37 +38,47 @@ class OnnxKernel:
         signature: One readable line.
         key: 32 hexadecimal digits, or None where a shape is not known.
         counts: Operations and bytes, or None.
+        graph: Itself, weights without values; None where a shape is not known, and for kernels
+            that a compiler has made.
     """
 
     name: str
     signature: str
     key: str | None
     counts: GraphCounts | None
+    graph: Graph | None = field(default=None, repr=False, compare=False)
 
 
-def divide(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[OnnxKernel, ...]]:
+def divide(
+    model: onnx.ModelProto, weights: Collection[str] = ()
+) -> tuple[onnx.ModelProto, tuple[OnnxKernel, ...]]:
     """Divide a model.
 
     Args:
         model: With weights as initializers and fixed input shapes.
+        weights: Names of inputs that are weights too, left without values.
 
     Returns:
         The same model with new names, and its kernels in order.
     """
     divided = onnx.shape_inference.infer_shapes(model, data_prop=True)
     graph = divided.graph
-    groups = _groups(graph)
+    groups = _groups(graph, weights)
     kernels = [f"k{number}" for number in range(max(groups, default=_FOLDED) + 1)]
     _rename(graph, [_CONSTANT if g == _FOLDED else kernels[g] for g in groups])
     typed = {v.name: v for v in (*graph.input, *graph.output, *graph.value_info)}
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    known = {name: _without_value(typed[name]) for name in weights}
+    known |= {tensor.name: _described_weight(tensor) for tensor in graph.initializer}
+    members: list[list[onnx.NodeProto]] = [[] for _ in kernels]
     for node, group in zip(graph.node, groups, strict=True):
         if group == _FOLDED:
-            weights |= {n: _without_value(typed[n]) for n in node.output if n in typed}
-    described = []
-    for group, name in enumerate(kernels):
-        nodes = [node for node, g in zip(graph.node, groups, strict=True) if g == group]
-        described.append(_described(divided, name, nodes, typed, weights))
+            known |= _folded(node, typed)
+        else:
+            members[group].append(node)
+    described = [
+        _described(divided, name, nodes, typed, known)
+        for name, nodes in zip(kernels, members, strict=True)
+    ]
     return divided, tuple(described)
 
 
@@ -90,7 +100,7 @@ def kernel_owners(optimised: onnx.ModelProto) -> dict[str, str]:
     return owners
 
 
-def _groups(graph: onnx.GraphProto) -> list[int]:
+def _groups(graph: onnx.GraphProto, weights: Collection[str]) -> list[int]:
     """Number of each operator's kernel, in order of their first operators.
 
     Operators on nothing but weights are `_FOLDED`: runtimes compute them once.
@@ -100,7 +110,7 @@ def _groups(graph: onnx.GraphProto) -> list[int]:
     shapes = {v.name: _shape(v) for v in (*graph.input, *graph.output, *graph.value_info)}
     reads = Counter(name for node in graph.node for name in node.input)
     results = {value.name for value in graph.output}
-    still = {tensor.name for tensor in graph.initializer}
+    still = {tensor.name for tensor in graph.initializer} | set(weights)
     writer: dict[str, int] = {}
     groups: list[int] = []
     for node in graph.node:
@@ -167,7 +177,8 @@ def _described(
             piece, opset_imports=model.opset_import, ir_version=model.ir_version
         )
         graph = Graph(ir.from_proto(whole))
-        return OnnxKernel(name, kernel_signature(graph), kernel_key(graph), count_graph(graph))
+        signature, key = kernel_signature(graph), kernel_key(graph)
+        return OnnxKernel(name, signature, key, count_graph(graph), graph)
     except (LoweringError, KeyError) as error:
         log.debug("kernel %s (%s) has no key: %s", name, operators, error)
         return OnnxKernel(name, operators, None, None)
@@ -199,10 +210,39 @@ def _plain(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> onn
 
 
 def _without_value(value: onnx.ValueInfoProto) -> onnx.TensorProto:
-    """A weight of that type and shape, whose value nobody asks for."""
+    """A weight of that type and shape, whose value nobody asks for.
+
+    A scalar becomes a vector of one element: the value of a scalar is part of a kernel's key.
+    """
     kind = value.type.tensor_type
-    dims = [side.dim_value for side in kind.shape.dim]
+    dims = [side.dim_value for side in kind.shape.dim] or [1]
     return onnx.TensorProto(name=value.name, data_type=kind.elem_type, dims=dims)
+
+
+def _described_weight(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    """A scalar as it is, anything else without its value, which keys leave out."""
+    if not tensor.dims:
+        return tensor
+    return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+
+
+def _folded(
+    node: onnx.NodeProto, typed: Mapping[str, onnx.ValueInfoProto]
+) -> dict[str, onnx.TensorProto]:
+    """Results of an operator on weights alone, as weights."""
+    if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+        tensor = _described_weight(node.attribute[0].t)
+        named = onnx.TensorProto()
+        named.CopyFrom(tensor)
+        named.name = node.output[0]
+        return {named.name: named}
+    known = [typed[name] for name in node.output if name in typed]
+    return {value.name: _without_value(value) for value in known if _is_fixed(value)}
+
+
+def _is_fixed(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type.tensor_type
+    return kind.HasField("shape") and all(side.HasField("dim_value") for side in kind.shape.dim)
 
 
 def _stem(name: str) -> str:
