@@ -81,6 +81,7 @@ def tabulate(
     from hwnas.training.supernet_training import train_supernet
 
     space = get_space(arguments.space)
+    rows = architectures(space, arguments.sample, rng)
     dataset = load_dataset_for(space, arguments.data)
     given = {"epochs": arguments.epochs, "learning_rate": arguments.learning_rate}
     options = training_options(
@@ -90,7 +91,6 @@ def tabulate(
     )
     if arguments.moved:
         dataset, options = moved(dataset, options, arguments.moved)
-    rows = architectures(space, arguments.sample, rng)
 
     def progress(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
         print(f"epoch {epoch} of {epochs}: {metrics}", file=sys.stderr, flush=True)
