@@ -4,6 +4,7 @@ Only paths from register to register count. The array sits in a harness that sta
 registers are part of the counts (`targets/ecp5/rtl/characterisation_harness.sv`).
 """
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from hwnas.fpga.characterisation import ArrayRow
 from hwnas.fpga.rtl import copy_sources, rtl_hash, synthesised_sources
 from hwnas.targets import FpgaArray
 
-__all__ = ["Synthesis", "check_fits", "parse_report", "synthesise"]
+__all__ = ["Synthesis", "check_fits", "parse_report", "scales_in_dsp", "synthesise"]
 
 TARGET_FREQUENCY_HZ = 150e6
 """What the tools are asked for: above what they reach, so that they never stop early."""
@@ -121,13 +122,17 @@ def synthesise(device: FpgaArray) -> Synthesis:
     tools.require(tools.find_nextpnr(), "nextpnr")
     folder = Path(tempfile.mkdtemp(prefix="hwnas-fpga-"))
     sources = synthesised_sources(dsp_scaling=scales_in_dsp(device))
-    copy_sources(sources, folder)
     script = (
         f"read_verilog -sv {' '.join(sources)}; chparam -set N {device.side} {_TOP}; "
         f"synth_ecp5 -top {_TOP} -json netlist.json"
     )
     what = f"synthesising the {device.side}x{device.side} array"
-    tools.run_tool(yosys, ["-q", "-p", script], folder, what)
+    try:
+        copy_sources(sources, folder)
+        tools.run_tool(yosys, ["-q", "-p", script], folder, what)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return Synthesis(device, folder, yosys.version)
 
 
