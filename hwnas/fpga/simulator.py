@@ -33,6 +33,7 @@ _DRIVER = "driver.cpp"
 _COMPILER = "a C++ compiler (Debian: apt install g++)"
 _LONGEST_CYCLES = 2**31 - 1
 _SLACK_CYCLES = 1000
+_MOST_TILES, _MOST_CHUNKS = 1 << 16, 1 << 8  # of the sequencer
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,8 @@ class ArraySimulator:
         withheld = round(256 * stall_share)
         if not 0 <= withheld < 256:
             raise MeasurementError(f"feeders that wait {stall_share} of the time never feed")
+        if max(job.columns, job.rows) > _MOST_TILES or job.weights.shape[1] > _MOST_CHUNKS:
+            raise MeasurementError("the layer has more tiles than the array's counters count")
         limit = _SLACK_CYCLES + job.cycles * (1 if withheld == 0 else 4 * 256 // (256 - withheld))
         if limit > _LONGEST_CYCLES:
             raise MeasurementError(f"{job.cycles} cycles are too many to simulate")

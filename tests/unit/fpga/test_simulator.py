@@ -50,6 +50,14 @@ def test_feeders_that_never_feed_are_refused(simulator):
         simulator.run(patches, layer, stall_share=1.0)
 
 
+@needs_simulator
+def test_layers_beyond_the_counters_are_refused(simulator):
+    patches, layer = draw_layer(ArrayLayer(3 * 2**16 + 1, 1, 1), np.random.default_rng(0))
+
+    with pytest.raises(MeasurementError, match="more tiles than the array's counters"):
+        simulator.run(patches, layer)
+
+
 def test_a_missing_simulator_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(tools, "find_yosys", lambda: None)
     monkeypatch.setattr(tools, "find_verilator", lambda: None)
