@@ -8,10 +8,12 @@ import sys
 import click
 
 from hwnas.cli.characterize import characterize
+from hwnas.cli.cosearch import cosearch
 from hwnas.cli.device import device
 from hwnas.cli.doctor import doctor
 from hwnas.cli.export import export
 from hwnas.cli.measure import measure
+from hwnas.cli.predict import predict
 from hwnas.cli.profile import profile
 from hwnas.cli.report import report
 from hwnas.cli.search import search
@@ -37,8 +39,10 @@ _COMMANDS = (
     spaces,
     profile,
     measure,
+    predict,
     train,
     search,
+    cosearch,
     export,
     report,
     table,

@@ -24,6 +24,8 @@ __all__ = ["Controller", "Draw"]
 
 Flags = npt.NDArray[np.bool_]
 
+_CELL = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
 
 @dataclass(frozen=True, eq=False)
 class Draw:
@@ -52,61 +54,104 @@ class Controller(nn.Module):
 
     def __init__(self, option_counts: Sequence[int], hidden: int, seed: int) -> None:
         super().__init__()
-        self._counts = [int(count) for count in option_counts]
-        ends = np.cumsum([0, *self._counts])
-        self._first = [int(end) for end in ends[:-1]]
+        counts = np.array(option_counts, np.int64)
+        ends = np.cumsum(counts)
+        self._counts, self._first = counts, ends - counts
         total = int(ends[-1])
-        self.cell = nn.LSTMCell(hidden, hidden)
+        self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
         # One row for each option of each decision, and one that starts the walk.
         self.embedding = nn.Embedding(total + 1, hidden)
-        self.weight = nn.Parameter(torch.empty(total, hidden))
-        self.bias = nn.Parameter(torch.empty(total))
+        self.head = nn.Linear(hidden, total)
+        # Minus infinity at the options of other decisions, `(d, total)`.
+        decision = np.repeat(np.arange(len(counts)), counts)
+        own = torch.from_numpy(decision[None] == np.arange(len(counts))[:, None])
+        self._own = own
+        self._closed = torch.zeros(own.shape).masked_fill(~own, -torch.inf)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-0.1, 0.1, generator=generator)
-            self.bias.zero_()
+            self.head.bias.zero_()
 
     def draw(
         self, uniforms: npt.NDArray[np.float64], free: Flags, given: npt.NDArray[np.int64]
     ) -> Draw:
         """Sample rows.
 
-        A decision that is not free in a row is frozen: it takes the given option, or, where -1 is
-        given, the option of the first row. Frozen decisions feed the recurrence as constants, so
-        neither their logits nor what led to them gets a gradient from that row.
+        The first row is a design of its own. Further rows share its leading decisions: those that
+        are not free in them are frozen at the first row's options. What led to a frozen decision
+        is a constant for those rows: neither its logits nor the recurrence before it gets a
+        gradient from them. A decision that is not free in any row takes the given option.
 
         Args:
             uniforms: `(n, d)` in [0, 1), the only source of chance.
-            free: `(n, d)`.
-            given: `(d,)` option indices or -1.
+            free: `(n, d)`; the same in all rows but the first.
+            given: `(d,)` option indices; -1 where a decision is free in the first row.
         """
-        n, width = free.shape
+        rows = self._sampled(uniforms, free, given)
+        log_softmax = self._log_softmax(rows, _frozen_columns(free))
+        numbers = torch.from_numpy(rows.astype(np.int64) + self._first)
+        chosen = log_softmax.gather(2, numbers[:, :, None])[:, :, 0]
+        plain = torch.where(self._own, log_softmax, 0.0)
+        entropy = -(plain * plain.exp() * self._own).sum(2)
+        is_free = torch.from_numpy(free)
+        return Draw(rows, torch.where(is_free, chosen, 0.0), torch.where(is_free, entropy, 0.0))
+
+    @torch.no_grad()
+    def _sampled(
+        self, uniforms: npt.NDArray[np.float64], free: Flags, given: npt.NDArray[np.int64]
+    ) -> Population:
+        """Rows `(n, d)`, a step at a time and without gradients."""
         chances, is_free = torch.from_numpy(uniforms).float(), torch.from_numpy(free)
-        hidden = memory = torch.zeros(n, self.cell.hidden_size)
-        x = self.embedding.weight[-1].expand(n, -1)
-        choices, log_probabilities, entropies = [], [], []
+        cell = [self.lstm.get_parameter(name) for name in _CELL]
+        n, width = free.shape
+        hidden = memory = torch.zeros(n, self.lstm.hidden_size)
+        entry = torch.full((n,), self.embedding.num_embeddings - 1)
+        rows = torch.empty((n, width), dtype=torch.uint8)
         for t in range(width):
-            hidden, memory = self.cell(x, (hidden, memory))
-            first, count = self._first[t], self._counts[t]
+            x = self.embedding.weight[entry]
+            hidden, memory = torch.lstm_cell(x, (hidden, memory), *cell)
+            first, count = int(self._first[t]), int(self._counts[t])
             own = slice(first, first + count)
-            logits = functional.linear(hidden, self.weight[own], self.bias[own])
-            log_softmax = functional.log_softmax(logits, dim=1)
-            softmax = log_softmax.exp()
-            reached = softmax.detach().cumsum(1)
-            choice = (reached < chances[:, t : t + 1] * reached[:, -1:]).sum(1)
+            logits = functional.linear(hidden, self.head.weight[own], self.head.bias[own])
+            reached = logits.softmax(1).cumsum(1)
+            choice = (reached <= chances[:, t : t + 1] * reached[:, -1:]).sum(1)
             choice.clamp_(max=count - 1)
-            frozen = choice[0] if given[t] < 0 else torch.tensor(int(given[t]))
-            choice = torch.where(is_free[:, t], choice, frozen)
-            chosen = log_softmax.gather(1, choice[:, None])[:, 0]
-            log_probabilities.append(torch.where(is_free[:, t], chosen, 0.0))
-            entropy = -(softmax * log_softmax).sum(1)
-            entropies.append(torch.where(is_free[:, t], entropy, 0.0))
-            choices.append(choice)
-            flag = is_free[:, t : t + 1]
-            hidden = torch.where(flag, hidden, hidden.detach())
-            memory = torch.where(flag, memory, memory.detach())
-            x = self.embedding(first + choice)
-            x = torch.where(flag, x, x.detach())
-        rows = torch.stack(choices, 1).numpy().astype(np.uint8)
-        return Draw(rows, torch.stack(log_probabilities, 1), torch.stack(entropies, 1))
+            if given[t] >= 0:
+                choice.fill_(int(given[t]))
+            choice = torch.where(is_free[:, t], choice, choice[0])
+            rows[:, t] = choice
+            entry = first + choice
+        return rows.numpy()
+
+    def _log_softmax(self, rows: Population, frozen: int) -> Tensor:
+        """Logarithms of the softmaxes, `(n, d, total)`; -inf at options of other decisions.
+
+        Args:
+            rows: `(n, d)`.
+            frozen: Leading columns that are constants for all rows but the first.
+        """
+        n, width = rows.shape
+        entries = np.full((n, width), self.embedding.num_embeddings - 1, np.int64)
+        entries[:, 1:] = rows[:, :-1].astype(np.int64) + self._first[:-1]
+        x = self.embedding(torch.from_numpy(entries))
+        if not frozen:
+            hidden, _ = self.lstm(x)
+        else:
+            leading, state = self.lstm(x[:1, :frozen])
+            # The first row's recurrence goes on; the others start from the same as a constant.
+            state = tuple(
+                torch.cat([part, part.detach().expand(-1, n - 1, -1)], dim=1) for part in state
+            )
+            border = torch.cat([x[:1, frozen], x[1:, frozen].detach()])[:, None]
+            trailing, _ = self.lstm(torch.cat([border, x[:, frozen + 1 :]], dim=1), state)
+            shared = torch.cat([leading, leading.detach().expand(n - 1, -1, -1)])
+            hidden = torch.cat([shared, trailing], dim=1)
+        return functional.log_softmax(self.head(hidden) + self._closed, dim=2)
+
+
+def _frozen_columns(free: Flags) -> int:
+    """How many leading columns are free in the first row alone."""
+    if len(free) == 1:
+        return 0
+    return int(np.argmax(free[1])) if free[1].any() else free.shape[1] - 1

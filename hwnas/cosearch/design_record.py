@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from hwnas.accelerators.points import DATAFLOWS
 from hwnas.cosearch.cost_tables import CostTables
 from hwnas.cosearch.evaluator import ScheduledDesign
 from hwnas.cosearch.specs import Specs
@@ -295,7 +296,7 @@ def _hardware(tables: CostTables, scheduled: ScheduledDesign) -> list[SubAcceler
         records.append(
             SubAcceleratorRecord(
                 f"sub{sub + 1}",
-                tables.hardware.dataflows[int(tables.points.dataflow[point])],
+                DATAFLOWS[int(tables.points.dataflow[point])],
                 int(tables.points.pes[point]),
                 int(tables.points.bandwidth[point]),
                 float(tables.area_mm2[point]),

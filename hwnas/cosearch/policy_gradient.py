@@ -13,6 +13,8 @@ softmaxes is rewarded a little, so that they do not collapse before the first go
 are Adam's.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +49,7 @@ class PolicyOptions:
     learning_rate: float = 5e-3
     discount: float = 0.99
     baseline_decay: float = 0.95
-    entropy_weight: float = 0.02
+    entropy_weight: float = 0.1
 
 
 class PolicyGradient:
@@ -92,7 +94,8 @@ class PolicyGradient:
             free: `(n, d)`.
             given: `(d,)` option indices or -1.
         """
-        return self.controller.draw(self._rng.random(free.shape), free, given)
+        with _one_thread():
+            return self.controller.draw(self._rng.random(free.shape), free, given)
 
     def learn(self, draw: Draw, rewards: Floats, weights: Floats) -> None:
         """One update.
@@ -104,12 +107,13 @@ class PolicyGradient:
         """
         advantages = self._advantages(rewards, weights / weights.sum())
         scale = torch.from_numpy(advantages * weights).float()
-        gain = (draw.log_probability * self._discounts).sum(1) @ scale
-        entropy = draw.entropy.sum(1) @ torch.from_numpy(weights).float()
-        loss = -(gain + self.options.entropy_weight * entropy)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        with _one_thread():
+            gain = (draw.log_probability * self._discounts).sum(1) @ scale
+            entropy = draw.entropy.sum(1) @ torch.from_numpy(weights).float()
+            loss = -(gain + self.options.entropy_weight * entropy)
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
 
     def state(self) -> State:
         """All that decides what is drawn next."""
@@ -184,3 +188,14 @@ class PolicyGradient:
         square = self._averages[1] / (1.0 - decay**self._updates)
         scaled: Floats = advantages / max(float(np.sqrt(square)), 1e-8)
         return scaled
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread an operator: of a network this small others only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

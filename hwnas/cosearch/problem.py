@@ -78,7 +78,9 @@ class CoSearch(Protocol):
     arguments goes on to the same result.
     """
 
-    designs: Designs
+    @property
+    def designs(self) -> Designs:
+        """All that was evaluated."""
 
     def run(self, on_progress: Callable[[float], None]) -> None:
         """Search to the end.
