@@ -1,25 +1,25 @@
-"""Plots of a run as inline SVG that takes its colours and its font from the page.
+"""Plots of a search for a network: errors against costs, and progress."""
 
-Matplotlib draws with stand-in colours, which are then replaced by CSS variables: one drawing
-serves light and dark pages. Text stays text, so that it can be searched and selected.
-"""
-
-import hashlib
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
-from hwnas.quantities import METRIC_DIMENSIONS, format_metric
+from hwnas.quantities import format_metric
+from hwnas.report.drawing import (
+    BUDGET,
+    CHOSEN,
+    FRONT,
+    MUTED,
+    PAPER,
+    drawing,
+    legend_above,
+    spread_axis,
+    thinned,
+    unit_of,
+)
 from hwnas.report.wording import metric_label
 from hwnas.search.dominance import hypervolume, is_non_dominated
 from hwnas.search.run_records import CostFigure
@@ -27,44 +27,6 @@ from hwnas.search.run_tables import HistoryTable
 
 __all__ = ["Mark", "plot_progress", "plot_trade_off"]
 
-INK, MUTED, GRID = "#111101", "#777701", "#dddd01"
-FRONT, CHOSEN, BUDGET, PAPER = "#2222f1", "#f12222", "#a13301", "#fefe01"
-_VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    FRONT: "var(--front)",
-    CHOSEN: "var(--chosen)",
-    BUDGET: "var(--budget)",
-    PAPER: "var(--card)",
-}
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 10.5,
-    "axes.edgecolor": MUTED,
-    "axes.facecolor": "none",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "figure.facecolor": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "legend.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
-}
-_SIZE_IN = (5.6, 3.7)
-_CELLS = (220, 140)  # one point a cell is drawn: more would not be seen, only downloaded
-_LOG_SPAN = 30.0  # a wider range is drawn on a logarithmic axis
 _STEPS = 120  # points of the hypervolume line
 
 Floats = npt.NDArray[np.float64]
@@ -113,11 +75,11 @@ def plot_trade_off(
     on_front = np.isfinite(front_costs) & np.isfinite(front_error)
     if not shown.any() and not on_front.any():
         return None
-    with _figure(f"trade-off {metric}") as (figure, svg):
+    with drawing(f"trade-off {metric}") as (figure, svg):
         axes = figure.subplots()
         everything = np.concatenate((costs[shown], front_costs[on_front]))
-        scale, unit = _unit(everything, metric)
-        x, y = _thinned(costs[shown] / scale, 100.0 * error[shown])
+        scale, unit = unit_of(everything, metric)
+        x, y = thinned(costs[shown] / scale, 100.0 * error[shown])
         if len(x):
             axes.scatter(x, y, s=9, color=MUTED, alpha=0.45, linewidths=0, label="evaluated")
         if on_front.any():
@@ -132,13 +94,11 @@ def plot_trade_off(
             )
         if chosen is not None:
             _draw_chosen(axes, chosen, scale)
-        positive = everything[everything > 0]
-        if len(positive) and positive.max() > _LOG_SPAN * positive.min():
-            axes.set_xscale("log")
+        spread_axis(axes.xaxis, everything)
         axes.set_xlabel(f"{metric_label(metric)}{f' ({unit})' if unit else ''}")
         axes.set_ylabel("Error (%)")
         axes.margins(0.06)
-        _legend_above(figure, axes)
+        legend_above(figure, axes)
     return svg[0]
 
 
@@ -163,7 +123,7 @@ def plot_progress(history: HistoryTable, metric: str, limit: float | None = None
     best = np.minimum.accumulate(np.where(met, history.error, np.inf))
     started = np.isfinite(best)
     volume = _hypervolumes(history, metric, met, limit)
-    with _figure("progress") as (figure, svg):
+    with drawing("progress") as (figure, svg):
         panels = figure.subplots(1 if volume is None else 2, 1, sharex=True, squeeze=False)[:, 0]
         axes = panels[0]
         axes.step(
@@ -231,13 +191,6 @@ def _draw_chosen(axes: Axes, chosen: Mark, scale: float) -> None:
         )
 
 
-def _legend_above(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper left", ncols=3, handletextpad=0.4, columnspacing=1.2
-    )
-
-
 def _hypervolumes(
     history: HistoryTable, metric: str, met: npt.NDArray[np.bool_], limit: float | None
 ) -> tuple[npt.NDArray[np.int64], Floats] | None:
@@ -270,62 +223,3 @@ def _corners(x: npt.NDArray[Any], y: Floats) -> tuple[npt.NDArray[Any], Floats]:
     kept = np.ones(len(y), bool)
     kept[1:-1] = y[1:-1] != y[:-2]
     return x[kept], y[kept]
-
-
-def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    if not len(x):
-        return x, y
-    cells = []
-    for values, count in zip((x, y), _CELLS, strict=True):
-        span = np.ptp(values)
-        position = (values - values.min()) / span if span > 0 else np.zeros_like(values)
-        cells.append((position * (count - 1)).astype(np.int64))
-    _, kept = np.unique(np.stack(cells, axis=1), axis=0, return_index=True)
-    return x[kept], y[kept]
-
-
-def _unit(values: Floats, metric: str) -> tuple[float, str]:
-    """Divisor and unit in which most values have one to three digits before the point."""
-    middle = float(np.median(np.abs(values)))
-    if metric not in METRIC_DIMENSIONS or not middle > 0:
-        return 1.0, ""
-    number, unit = format_metric(middle, metric).split()
-    powers = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "J": 1.0, "mJ": 1e-3, "uJ": 1e-6}
-    powers |= {"nJ": 1e-9, "B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
-    return powers.get(unit, middle / float(number)), unit
-
-
-@contextmanager
-def _figure(salt: str) -> Iterator[tuple[Figure, list[str]]]:
-    """A figure to draw on; its SVG is in the list afterwards."""
-    svg: list[str] = []
-    style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": salt}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=_SIZE_IN, layout="constrained")
-        FigureCanvasSVG(figure)
-        yield figure, svg
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg.append(_inline(buffer.getvalue(), hashlib.sha256(salt.encode()).hexdigest()[:8]))
-
-
-def _inline(document: str, prefix: str) -> str:
-    """The `<svg>` element alone, in the page's colours and font, without namespaces.
-
-    Names of elements get a prefix, because a page has several plots; those that nothing refers to
-    are dropped.
-    """
-    element = document[document.index("<svg") :]
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    element = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", element)
-    head, rest = element.split(">", 1)
-    head = re.sub(r'\s(width|height|version)="[^"]*"', "", head)
-    element = f'{head} aria-hidden="true" focusable="false">{rest}'
-    element = element.replace(f"'{_STYLE['font.family']}'", "system-ui, sans-serif")
-    element = re.sub(r"\n\s*", "\n", element)
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', element))
-    element = re.sub(r'\sid="([^"]*)"', lambda m: m[0] if m[1] in used else "", element)
-    element = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>p{prefix}-", element)
-    for colour, variable in _VARIABLES.items():
-        element = element.replace(colour, variable)
-    return element.strip()

@@ -7,6 +7,7 @@ from typing import Any
 from hwnas.quantities import format_metric, format_quantity
 
 __all__ = [
+    "is_error",
     "metric_label",
     "percent",
     "plain",
@@ -18,25 +19,35 @@ __all__ = [
 
 UNKNOWN = "not known"
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+_ONE_ERROR = "error_"
 _LABELS = {
     "error": "Error",
     "latency_s": "Latency",
+    "latency_cycles": "Cycles",
     "energy_j": "Energy",
     "memory_bytes": "Peak memory",
+    "area_mm2": "Area",
 }
 
 
 def metric_label(metric: str) -> str:
     """`latency_s` as `Latency`; a metric of a plug-in under its own name."""
+    if metric.startswith(_ONE_ERROR):
+        return f"Error of {metric.removeprefix(_ONE_ERROR)}"
     return _LABELS.get(metric, metric)
+
+
+def is_error(metric: str) -> bool:
+    """Whether a column holds errors: of all, or `error_NAME` of one network."""
+    return metric == "error" or metric.startswith(_ONE_ERROR)
 
 
 def quantity(value: float | None, metric: str) -> str:
     """A value with its unit; an error as a percentage."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    text = percent(value) if metric == "error" else format_metric(value, metric)
-    return text.replace(" ", _NO_BREAK)
+    text = percent(value) if is_error(metric) else format_metric(value, metric)
+    return text.replace(" ", _NO_BREAK).replace("m2", "m\N{SUPERSCRIPT TWO}")
 
 
 def predicted_origin(provenance: str) -> str:

@@ -1,6 +1,5 @@
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import msgspec
 import numpy as np
@@ -16,38 +15,6 @@ from hwnas.spaces import get_space
 
 TARGET = TargetRecord("cpu", "0123456789abcdef", "a processor", 1)
 SPACE = get_space("mbconv-digits")
-VOID = {"meta", "link", "img", "br", "use", "path"}
-
-
-class Page(HTMLParser):
-    """Tags that are open, references, and text outside of style."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.references, self.tags, self.ids = [], [], [], []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.ids += [value for name, value in attributes if name == "id"]
-        names = ("src", "href", "xlink:href", "action", "srcset", "data")
-        self.references += [value for name, value in attributes if name in names]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words += data
 
 
 def history(metrics=("latency_s",), n=60):
@@ -114,10 +81,10 @@ def read(path):
     return path.read_text(encoding="utf-8")
 
 
-def test_the_page_is_well_formed_and_refers_to_nothing_outside(run):
+def test_the_page_is_well_formed_and_refers_to_nothing_outside(run, parse):
     text = read(write_report(run))
 
-    page = Page(text)
+    page = parse(text)
     assert page.open == []
     assert all(reference.startswith("#") for reference in page.references)
     assert len(page.ids) == len(set(page.ids))
@@ -125,8 +92,8 @@ def test_the_page_is_well_formed_and_refers_to_nothing_outside(run):
         assert word not in text
 
 
-def test_the_page_tells_what_was_asked_and_what_was_found(run):
-    words = " ".join(Page(read(write_report(run))).words.replace("\xa0", " ").split())
+def test_the_page_tells_what_was_asked_and_what_was_found(run, parse):
+    words = " ".join(parse(read(write_report(run))).words.replace("\xa0", " ").split())
 
     for wanted in (
         "mbconv-digits on cpu",
@@ -147,8 +114,8 @@ def test_the_page_tells_what_was_asked_and_what_was_found(run):
         assert wanted in words
 
 
-def test_the_page_is_accessible(run):
-    page = Page(read(write_report(run)))
+def test_the_page_is_accessible(run, parse):
+    page = parse(read(write_report(run)))
 
     assert ("html", {"lang": "en"}) in page.tags
     captions = sum(tag == "caption" for tag, _ in page.tags)
@@ -160,11 +127,11 @@ def test_the_page_is_accessible(run):
             assert name in page.ids
 
 
-def test_energy_and_memory_have_a_plot_each_where_they_are_there(tmp_path):
+def test_energy_and_memory_have_a_plot_each_where_they_are_there(tmp_path, parse):
     run = new_run(tmp_path / "run")
     fill(run, ("latency_s", "energy_j", "memory_bytes"))
 
-    words = Page(read(write_report(run))).words
+    words = parse(read(write_report(run))).words
 
     assert "Error against predicted energy" in words
     assert "Error against predicted peak memory" in words
@@ -173,7 +140,7 @@ def test_energy_and_memory_have_a_plot_each_where_they_are_there(tmp_path):
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}$x^2$"
 
 
-def test_names_from_the_run_are_escaped(tmp_path):
+def test_names_from_the_run_are_escaped(tmp_path, parse):
     target = TargetRecord(HOSTILE, HOSTILE, HOSTILE, 1)
     run = RunDirectory.create(
         tmp_path / "run", {"space": HOSTILE, HOSTILE: [HOSTILE]}, target=target, seed=1
@@ -198,13 +165,13 @@ def test_names_from_the_run_are_escaped(tmp_path):
     text = read(write_report(run))
 
     assert "<script" not in text
-    page = Page(text)
+    page = parse(text)
     assert page.open == []
     assert page.words.count(HOSTILE) >= 8
 
 
-def test_a_run_that_has_just_started_is_reported(tmp_path):
-    page = Page(read(write_report(new_run(tmp_path / "run"))))
+def test_a_run_that_has_just_started_is_reported(tmp_path, parse):
+    page = parse(read(write_report(new_run(tmp_path / "run"))))
 
     assert "Run not finished" in page.words
     assert "No network chosen yet" in page.words
@@ -212,7 +179,7 @@ def test_a_run_that_has_just_started_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_a_short_history_is_reported(tmp_path, rows):
+def test_a_short_history_is_reported(tmp_path, rows, parse):
     run = new_run(tmp_path / "run")
     table = history()
     parts = {
@@ -222,34 +189,34 @@ def test_a_short_history_is_reported(tmp_path, rows):
     }
     run.write_history(HistoryTable(**parts, metrics=table.metrics))
 
-    assert Page(read(write_report(run))).open == []
+    assert parse(read(write_report(run))).open == []
 
 
-def test_a_history_without_errors_is_reported_without_plots(tmp_path):
+def test_a_history_without_errors_is_reported_without_plots(tmp_path, parse):
     run = new_run(tmp_path / "run")
     table = history()
     run.write_history(dataclasses.replace(table, error=np.full(len(table), np.nan)))
 
-    assert not any(tag == "svg" for tag, _ in Page(read(write_report(run))).tags)
+    assert not any(tag == "svg" for tag, _ in parse(read(write_report(run))).tags)
 
 
-def test_numbers_that_are_not_known_are_called_so(tmp_path):
+def test_numbers_that_are_not_known_are_called_so(tmp_path, parse):
     run = new_run(tmp_path / "run")
     figure = CostFigure(None, "modelled")
     run.write_chosen(
         chosen_of(history(), 0, predicted={"latency_s": figure}, measured={}, error=ErrorRecord())
     )
 
-    words = Page(read(write_report(run))).words
+    words = parse(read(write_report(run))).words
 
     assert "not known" in words
     assert "not measured" in words
 
 
-def test_a_broken_budget_is_said(run):
+def test_a_broken_budget_is_said(run, parse):
     run.write_chosen(msgspec.structs.replace(run.read_chosen(), budget_kept=False))
 
-    assert "Budget not kept" in Page(read(write_report(run))).words
+    assert "Budget not kept" in parse(read(write_report(run))).words
 
 
 def test_a_network_that_was_not_measured_again_says_why(run):
@@ -281,14 +248,14 @@ def test_a_large_history_gives_a_page_of_bounded_size(tmp_path):
     assert write_report(run).stat().st_size < 8 << 20
 
 
-def test_a_long_front_is_cut_and_the_cut_is_said(tmp_path):
+def test_a_long_front_is_cut_and_the_cut_is_said(tmp_path, parse):
     run = new_run(tmp_path / "run")
     x = np.linspace(0.1, 0.9, 250)
     front = Front.of(SPACE.sample(250, np.random.default_rng(0)), np.stack((x, 1 - x), 1), None,
                      ("error", "latency_s"))  # fmt: skip
     run.write_front(front, {"latency_s": front.objectives[:, 1]})
 
-    assert "The first 200 of 250 members" in Page(read(write_report(run))).words
+    assert "The first 200 of 250 members" in parse(read(write_report(run))).words
 
 
 def test_the_same_run_gives_the_same_page(run, tmp_path):
