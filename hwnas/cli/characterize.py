@@ -44,7 +44,7 @@ def characterize(
     ]
     name = f"{wanted.side}x{wanted.side} on {wanted.family} {wanted.device}"
     title = (
-        f"{name}: {summary.frequency_hz / 1e6:.1f} MHz, median of {summary.seeds} seeds; "
+        f"{name}: {summary.frequency_hz / 1e6:.1f} MHz, the median of seeds; "
         f"{len(found.done)} done now, table: {found.path}"
     )
     result = {
@@ -58,7 +58,7 @@ def characterize(
         "table": str(found.path),
     }
     columns = ["seed", "MHz", "LUT", "FF", "DSP", "BRAM", "date"]
-    console.emit(result, console.table(title, columns, rows))
+    console.emit(result, f"{title}\n{console.table('', columns, rows)}")
 
 
 def _side(text: str) -> int:
