@@ -121,7 +121,7 @@ class TabulatedEstimator:
         if missing.any() and not self._interpolate:
             first = self._space.architecture(rows[missing][0])
             raise TableError(
-                f"{self._path} has no error for {int(missing.sum())} of {len(rows)} architectures, "
+                f"{self._path} has no error for {missing.sum()} of {len(rows)} architectures, "
                 f"such as {self._space.options(first)}; add their rows, or interpolate"
             )
         if missing.any():
