@@ -32,6 +32,8 @@ __all__ = ["TrainedEstimator", "estimator_of", "make_estimator", "supernet_estim
 
 Score = Literal["accuracy", "IoU"]
 
+_CACHE = "trained.csv"  # in the run directory: what the estimator `trained` knows
+
 
 @dataclass(frozen=True)
 class TrainedEstimator:
@@ -186,11 +188,6 @@ def supernet_estimator(supernet: Supernet, dataset: Dataset) -> TrainedEstimator
         test,
         cast("Score", task.score),
     )
-
-
-# Private ---------------------------------------------------------------------------------------
-
-_CACHE = "trained.csv"
 
 
 def _without_supernet(
