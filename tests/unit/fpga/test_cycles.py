@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import TargetError
@@ -40,11 +40,13 @@ def test_closed_form_and_arithmetic_give_what_the_simulated_rtl_gave(side):
         assert hashlib.sha256(outputs.tobytes()).hexdigest()[:16] == run["outputs"], run
 
 
+@settings(max_examples=50, deadline=None)
 @given(layers, st.integers(2, 16))
 def test_no_layer_is_faster_than_its_products_allow(layer, side):
     assert cycles(layer, side) * side**2 >= layer.macs
 
 
+@settings(max_examples=50, deadline=None)
 @given(layers, st.integers(2, 16), st.sampled_from(["pixels", "depth", "channels", "groups"]))
 def test_more_work_never_takes_fewer_cycles(layer, side, field):
     more = ArrayLayer(**{**vars(layer), field: getattr(layer, field) + 1})
@@ -52,6 +54,7 @@ def test_more_work_never_takes_fewer_cycles(layer, side, field):
     assert cycles(more, side) >= cycles(layer, side)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(layers, max_size=4), st.lists(st.integers(2, 16), min_size=1, max_size=3))
 def test_layers_and_sides_are_planned_together_as_alone(some, sides):
     together = plan_layers(some, sides).cycles
