@@ -6,6 +6,7 @@ NB_MODULE(_core, module) {
     module.doc() = "Native engine of hwnas: costing, encoding and selection on whole populations.";
     hwnas::bind_costing(module);
     hwnas::bind_dataflow(module);
+    hwnas::bind_encoding(module);
     hwnas::bind_schedule(module);
     hwnas::bind_search(module);
     hwnas::bind_watch(module);

@@ -33,7 +33,7 @@ using GraphKey = std::array<std::uint8_t, 16>;
 // repeated with each node of a shared colour marked in turn. This tells all practical pieces
 // apart; constructed pairs of large regular pieces may share a key.
 //
-// The hash is fixed by this library (see GraphHash in canonical_key.cpp): it depends neither on
+// The hash is fixed by this library (see src/graph_hash.hpp): it depends neither on
 // the platform nor on its byte order. It does not resist an adversary who looks for collisions.
 //
 // Throws std::invalid_argument naming the node for an index out of range, a negative slot, two
