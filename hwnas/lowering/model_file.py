@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from hwnas.errors import LoweringError
+from hwnas.lowering.fold_sizes import SMALL, fold_sizes
 from hwnas.lowering.onnx_model import check_onnx
 
 __all__ = ["ModelFile", "check_size", "fix_batch", "read_model"]
@@ -18,7 +19,6 @@ __all__ = ["ModelFile", "check_size", "fix_batch", "read_model"]
 _LARGEST_MODEL_BYTES = 2**31  # protobuf's own limit, and that of flatbuffers
 _MOST_OPERATORS = 100_000
 _MOST_ELEMENTS = 2**31 - 1  # of one value; the native library counts in int32
-_KEPT_ELEMENTS = 64  # of a weight with its values: sizes and axes have fewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class ModelFile:
     """What a model file says.
 
     Args:
-        model: Checked, with fixed sizes; large weights are inputs without values.
+        model: Checked, with fixed sizes; large weights are inputs without values, and what
+            computes sizes is gone.
         weights: Names of these inputs.
         size_bytes: Of the file.
     """
@@ -69,10 +70,7 @@ def read_model(path: Path) -> ModelFile:
     weights = _drop_values(proto.graph)
     fix_batch(proto, weights)
     check_onnx(proto)
-    try:
-        proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
-    except (onnx.shape_inference.InferenceError, UnicodeDecodeError) as error:
-        raise LoweringError(f"shapes of {path} do not fit: {error}") from error
+    proto = fold_sizes(proto)
     _check_elements(proto.graph)
     return ModelFile(proto, weights, size)
 
@@ -137,7 +135,7 @@ def _drop_values(graph: onnx.GraphProto) -> frozenset[str]:
             raise LoweringError(f"weight {tensor.name[:100]!r} has shape {list(tensor.dims)}")
         if outside and elements <= 1:
             raise _outside(tensor.name)
-        if not outside and elements <= _KEPT_ELEMENTS:
+        if not outside and elements <= SMALL:
             kept.append(tensor)
             continue
         dropped.append(tensor.name)

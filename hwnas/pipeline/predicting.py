@@ -32,6 +32,10 @@ from hwnas.targets import Target
 __all__ = ["KernelPrediction", "Prediction", "predict_model"]
 
 _LATENCY, _ENERGY = "latency_s", "energy_j"
+_UNCOUNTED = frozenset(
+    {"Attention", "ConvInteger", "DFT", "DeformConv", "Einsum", "GRU", "LSTM", "MatMulInteger"}
+    | {"QLinearConv", "QLinearMatMul", "RNN", "STFT"}
+)  # operators with multiply-accumulates that formulas would take to have none
 _FIRST = (_LATENCY, "latency_cycles", _ENERGY)  # the others by name
 
 
@@ -198,6 +202,12 @@ def _kernel_graphs(model: ModelFile) -> tuple[dict[str, Graph], Counter[str]]:
             raise LoweringError(
                 f"operators {kernel.signature} ({kernel.name}) have a result of unknown size or "
                 "are none of ONNX's own: sizes are needed to predict what they cost"
+            )
+        uncounted = [n.op_type for n in kernel.graph.nodes if n.op_type in _UNCOUNTED]
+        if uncounted:
+            raise LoweringError(
+                f"operator {uncounted[0]} ({kernel.signature}) multiplies and adds in a way that "
+                "hwnas does not count; measure the model with `hwnas measure`"
             )
         graphs.setdefault(kernel.key, kernel.graph)
         counts[kernel.key] += 1

@@ -221,6 +221,16 @@ def test_an_operator_of_another_domain_is_refused(table, tmp_path):
         predict_model(path, get_target("simulated"), table)
 
 
+def test_work_that_nobody_counts_is_refused(table, tmp_path):
+    weights = {n: np.zeros((1, 16, 8), np.float32) for n in "wr"}
+    nodes = [helper.make_node("RNN", ["x", "w", "r"], ["y"], hidden_size=16)]
+    weights["r"] = np.zeros((1, 16, 16), np.float32)
+    path = raw(nodes, tmp_path, (5, 1, 8), weights, (5, 1, 1, 16))
+
+    with pytest.raises(LoweringError, match=r"RNN .* does not count"):
+        predict_model(path, get_target("simulated"), table)
+
+
 def test_an_operator_that_a_chip_cannot_map_is_named_with_its_kernel(table, tmp_path):
     nodes = [helper.make_node("TopK", ["x", "k"], ["y", "i"])]
     path = raw(nodes, tmp_path, weights={"k": np.array([2])}, output=(1, 8, 8, 2))
