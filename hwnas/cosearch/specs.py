@@ -1,6 +1,6 @@
 """Specs of a design: upper limits on latency, energy and area, and how far a design is from them.
 
-Jiang, Yang et al. (NASAIC, DAC 2020) write the penalty of a design as
+Yang et al. (NASAIC, DAC 2020) write the penalty of a design as
 
     P = max(L - LS, 0)/(bL - LS) + max(E - ES, 0)/(bE - ES) + max(A - AS, 0)/(bA - AS)
 

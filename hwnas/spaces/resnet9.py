@@ -2,7 +2,7 @@
 
 Page, How to Train Your ResNet, 2018 (https://myrtle.ai/learn/how-to-train-your-resnet, first in
 Stanford's DAWNBench): a first convolution, three stages that each convolve and halve the image,
-and residual blocks of two convolutions behind some of them. Jiang et al., Co-Exploration of Neural
+and residual blocks of two convolutions behind some of them. Yang et al., Co-Exploration of Neural
 Architectures and Heterogeneous ASIC Accelerator Designs Targeting Multiple Tasks (NASAIC), DAC
 2020, search its filters and the number of residual blocks ("skips") of each stage.
 

@@ -2,7 +2,7 @@
 
 Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015:
 on the way down every level convolves twice and hands a map of half the side on; on the way up the
-map from below is enlarged, put beside the level's own, and convolved twice again. Jiang et al.,
+map from below is enlarged, put beside the level's own, and convolved twice again. Yang et al.,
 Co-Exploration of Neural Architectures and Heterogeneous ASIC Accelerator Designs Targeting
 Multiple Tasks (NASAIC), DAC 2020, search its height and filters.
 
