@@ -66,12 +66,17 @@ def read_model(path: Path) -> ModelFile:
         raise LoweringError(f"{path} is no ONNX model: {error}") from error
     if not proto.graph.node:
         raise LoweringError(f"{path} is no ONNX model, or one without operators")
-    _check_structure(proto)
-    weights = _drop_values(proto.graph)
-    fix_batch(proto, weights)
-    check_onnx(proto)
-    proto = fold_sizes(proto)
-    _check_elements(proto.graph)
+    try:
+        _check_structure(proto)
+        weights = _drop_values(proto.graph)
+        fix_batch(proto, weights)
+        check_onnx(proto)
+        proto = fold_sizes(proto)
+        _check_elements(proto.graph)
+    except LoweringError:
+        raise
+    except (TypeError, ValueError) as error:  # names that are no text, types that do not exist
+        raise LoweringError(f"{path} is malformed: {error}") from error
     return ModelFile(proto, weights, size)
 
 

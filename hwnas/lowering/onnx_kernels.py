@@ -179,7 +179,7 @@ def _described(
         graph = Graph(ir.from_proto(whole))
         signature, key = kernel_signature(graph), kernel_key(graph)
         return OnnxKernel(name, signature, key, count_graph(graph), graph)
-    except (LoweringError, KeyError) as error:
+    except (LoweringError, KeyError, ir.serde.SerdeError) as error:
         log.debug("kernel %s (%s) has no key: %s", name, operators, error)
         return OnnxKernel(name, operators, None, None)
 

@@ -216,7 +216,10 @@ def _kernel_graphs(model: ModelFile) -> tuple[dict[str, Graph], Counter[str]]:
 
 def _with_weights(model: ModelFile) -> tuple[Graph, dict[str, np.ndarray]]:
     """The model with some values: kernels do not depend on them, but folding divides by them."""
-    graph = Graph(ir.from_proto(model.model))
+    try:
+        graph = Graph(ir.from_proto(model.model))
+    except ir.serde.SerdeError as error:
+        raise LoweringError(f"the model is malformed: {error}") from error
     rng = np.random.default_rng(0)
     weights = {}
     for value in graph.model.graph.inputs:

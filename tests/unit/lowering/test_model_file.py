@@ -73,6 +73,21 @@ def negative_weight():
     return proto
 
 
+def unknown_type():
+    proto = model()
+    proto.graph.initializer[0].data_type = 99
+    return proto
+
+
+def constant_of_wrong_size():
+    tensor = TensorProto(data_type=TensorProto.FLOAT, raw_data=bytes(8))
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=tensor),
+        helper.make_node("Mul", ["x", "w"], ["y"]),
+    ]
+    return model(nodes, weights={}, output=("batch", 64))
+
+
 def looping():
     body = helper.make_graph([], "body", [], [])
     return model([helper.make_node("Loop", ["", ""], ["y"], body=body)])
@@ -90,6 +105,8 @@ def with_function():
         (scalar_outside(), "'s' lies outside the file"),
         (constant_outside(), "lies outside the file"),
         (negative_weight(), "has shape"),
+        (unknown_type(), "malformed"),
+        (constant_of_wrong_size(), "malformed"),
         (looping(), "Loop"),
         (with_function(), "functions of its own"),
         (model(shape=("batch", "width")), "free size"),
