@@ -3,7 +3,7 @@ Native engine of hwnas: costing, encoding and selection on whole populations.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, overload
 
 import numpy
 from numpy.typing import NDArray
@@ -160,6 +160,242 @@ def dataflow_parts(layers: Annotated[NDArray[numpy.int32], dict(shape=(None, 10)
     In order: cycles without DRAM, multiply-accumulates, reads of inputs and of weights from the shared
     buffer, results written to it, accesses of the PEs' buffers and of the shared one in bytes, bytes
     that double buffering needs of either, bytes to and from DRAM. Arguments as of `dataflow_costs`.
+    """
+
+class GraphFamily:
+    """
+    The graphs that the rows of a space stand for, and their encodings.
+
+    Populations are (n, d) uint8, C-contiguous. Results are written into `out`, C-contiguous and writable; they depend neither on
+    `threads` (the most to use; small populations use fewer) nor on the instruction set. Every method raises
+
+        TypeError: an array has another dtype or shape, or is not C-contiguous;
+        ValueError: an option index is out of range (row, column and value are named; out is then partly written), or threads is
+            less than 1.
+    """
+
+    def __init__(self, option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], label_hashes: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], kinds: Sequence[str], label_symbols: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], symbols: int, graphs: Sequence[tuple[int, Sequence[tuple[Sequence[int], Sequence[int]]], Sequence[tuple[int, int, Sequence[int], Sequence[int]]]]]) -> None:
+        """
+        Lay out a family; the arguments are copied.
+
+        Args:
+            option_counts: options of each decision, (d,) uint8, each at least 1.
+            label_hashes: what tells each label from others, (labels,) uint64.
+            kinds: "structure", "operation", "identity" (hands the sum of its inputs through) or "zero" for each label.
+            label_symbols: letter that paths spell at nodes of each label, -1 for none, (labels,) int32.
+            symbols: how many letters there are.
+            graphs: for each graph of an architecture (inputs, nodes, edges). The first `inputs` nodes are its inputs, the last one
+                is its output. A node is (decisions, labels), its label by the combination of those decisions, the first one most
+                significant. An edge is (destination, colour, decisions, sources), likewise; source -1 means no edge. Edges lead to
+                nodes of higher number; colours are 0 to 3.
+
+        Raises:
+            TypeError: an array has another dtype or shape, or is not C-contiguous.
+            ValueError: something named does not exist, an edge leads to a node of lower number, or a graph has more than 4096 nodes
+                or 65536 edges; graph and node are named.
+        """
+
+    def wl_hashes(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], iterations: int, out: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu')], threads: int = 1, instruction_set: str = 'auto') -> None:
+        """
+        Write a hash of the Weisfeiler-Lehman labels of all iterations, out (n,) uint64.
+
+        Labels are refined by predecessors and successors apart; iterations is 0 to 64. Isomorphic graphs have equal hashes.
+        """
+
+    def wl_labels(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], iterations: int, out: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write the label of each node after each iteration, out (n, iterations + 1, nodes) uint64.
+        """
+
+    def wl_histogram(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], iterations: int, out: Annotated[NDArray[numpy.uint16], dict(shape=(None, None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Count nodes by label modulo buckets after each iteration, out (n, iterations + 1, buckets) uint16.
+        """
+
+    def keys(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write 128-bit keys of what the graphs compute, out (n, 16) uint8.
+
+        Identities are contracted; zeros, and what only zeros enter, vanish, and so does what does not reach the output. Keys are equal
+        exactly where the rest is isomorphic, graph by graph, but for collisions of the hash.
+
+        Raises:
+            ValueError: as for all methods; too, a graph has more than 64 nodes or is too regular (the row is named).
+        """
+
+    def node_labels(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """Write the number of each node's label, out (n, nodes) uint16."""
+
+    def in_degrees(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """Write how many edges lead to each node, out (n, nodes) int32."""
+
+    def node_one_hot(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """Write each node's label as 0 and 1, out (n, nodes, labels) uint8."""
+
+    def adjacency(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write how many edges lead from a node to another, out (n, nodes, nodes) uint8: [i, destination, source].
+        """
+
+    def padded_edges(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.int32], dict(shape=(None, None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write source and destination of each edge, out (n, edges, 2) int32, -1 behind the last one.
+        """
+
+    def sparse_sources(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], begins: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write the sources of the edges to each node of the whole batch, out (begins[-1],) int64.
+
+        Node j of architecture i has the number i * nodes + j; begins (n * nodes + 1,) int64 is the running sum of in_degrees.
+        """
+
+    @property
+    def n_decisions(self) -> int:
+        """Number of decisions d."""
+
+    @property
+    def n_nodes(self) -> int:
+        """Nodes of all graphs of an architecture."""
+
+    @property
+    def n_edges(self) -> int:
+        """Most edges of an architecture."""
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels."""
+
+class PathEncoding:
+    """
+    Which words the paths through an architecture's graphs spell.
+
+    A path leads from an input of a graph to its output; its word is the symbols of its nodes. Columns are graph by graph, input by
+    input, and for each all words of `shortest` to `longest` symbols, by length, then as numbers with the first symbol most
+    significant. Methods raise as those of GraphFamily.
+    """
+
+    def __init__(self, family: GraphFamily, shortest: int, longest: int) -> None:
+        """
+        Prepare the encoding.
+
+        Raises:
+            ValueError: lengths are out of order, or there are more than 2^31 columns or 65536 possible paths.
+        """
+
+    @overload
+    def columns(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write the columns of an architecture in rising order, each once, out (n, most_paths) uint16 or uint32; the largest number fills the rest.
+        """
+
+    @overload
+    def columns(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint32], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None: ...
+
+    def bits(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu')], packed: bool = False, threads: int = 1) -> None:
+        """
+        Write 0 and 1, out (n, width) uint8; packed: column c is bit c % 8 of byte c // 8, out (n, (width + 7) // 8).
+        """
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+
+    @property
+    def most_paths(self) -> int:
+        """Most paths of an architecture."""
+
+class OneHot:
+    """Options as 0 and 1: as many columns a decision as it has options."""
+
+    def __init__(self, option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> None:
+        """Prepare the encoding of (d,) uint8 option counts."""
+
+    def encode(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write out (n, width) uint8.
+
+        Raises:
+            TypeError: an array has another dtype or shape, or is not C-contiguous.
+            ValueError: an option index is out of range (row, column and value are named), or threads is less than 1.
+        """
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+
+class SlotNumbers:
+    """Slot number of each choice block as a 16-bit word, in C order."""
+
+    def __init__(self, option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], block_decisions: Sequence[Sequence[int]], instruction_set: str = 'auto') -> None:
+        """
+        Prepare the numbering.
+
+        Raises:
+            ValueError: a block reads a decision that does not exist, or has more than 65536 slots.
+        """
+
+    def encode(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write out (n, blocks) uint16.
+
+        Raises:
+            TypeError: an array has another dtype or shape, or is not C-contiguous.
+            ValueError: an option index is out of range (row, column and value are named), or threads is less than 1.
+        """
+
+class LongestPaths:
+    """Weight of the heaviest path through the network of choice blocks."""
+
+    def __init__(self, option_counts: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], blocks: Sequence[tuple[Sequence[int], Sequence[int], Sequence[float]]]) -> None:
+        """
+        Prepare the search.
+
+        Args:
+            option_counts: options of each decision, (d,) uint8.
+            blocks: for each choice block (decisions, inputs, weights): weights[slot * len(inputs) + i] is the weight of the heaviest
+                path from input i, an earlier block, to the block's result; -inf where there is none. A block without inputs has one
+                weight a slot.
+
+        Raises:
+            ValueError: the parts of a block do not fit together; the block is named.
+        """
+
+    def weigh(self, population: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu')], threads: int = 1) -> None:
+        """
+        Write the weight of the heaviest path to the last block's result, out (n,) float64.
+
+        Raises:
+            TypeError: an array has another dtype or shape, or is not C-contiguous.
+            ValueError: an option index is out of range (row, column and value are named), or threads is less than 1.
+        """
+
+def isomorphism_key(labels: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], edges: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> bytes:
+    """
+    128-bit key of a labelled directed multigraph without order among edges, 16 bytes.
+
+    Equal exactly for isomorphic graphs, but for collisions of the hash.
+
+    Args:
+        labels: one a node, (v,) uint64, at most 64.
+        edges: rows (source, destination), (e, 2) int32.
+
+    Raises:
+        TypeError: an array has another dtype or shape, or is not C-contiguous.
+        ValueError: a node does not exist, there are too many, or the graph is too regular.
+    """
+
+def topological_order(nodes: int, edges: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.int32], dict(shape=(None,))]:
+    """
+    Node numbers in an order in which every edge leads to a later node, (v,) int32.
+
+    Of the nodes that could come next, the lowest number does.
+
+    Args:
+        nodes: how many, at most 2^24.
+        edges: rows (source, destination), (e, 2) int32.
+
+    Raises:
+        ValueError: a node does not exist or the graph has a cycle; the node is named.
     """
 
 def schedule(cycles: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], energy: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], layers: Annotated[NDArray[numpy.int32], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], points: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], limit: float, exact_labels: int = 0, threads: int = 1) -> tuple[Annotated[NDArray[numpy.int8], dict(shape=(None, None, None))], Annotated[NDArray[numpy.float64], dict(shape=(None, None, None))], Annotated[NDArray[numpy.float64], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))], Annotated[NDArray[numpy.float64], dict(shape=(None,))]]:

@@ -2,6 +2,8 @@
 
 from hwnas.graph.builder import GraphBuilder
 from hwnas.graph.counts import GraphCounts, count_graph
+from hwnas.graph.critical_path import critical_path, heaviest_path
+from hwnas.graph.encode import GraphEncoding, encode
 from hwnas.graph.graph import IR_VERSION, OPSET_VERSION, Graph, Shape, shape_of
 from hwnas.graph.kernels import Kernel, kernel_key, kernel_signature
 from hwnas.graph.liveness import peak_activation_bytes
@@ -12,9 +14,13 @@ __all__ = [
     "Graph",
     "GraphBuilder",
     "GraphCounts",
+    "GraphEncoding",
     "Kernel",
     "Shape",
     "count_graph",
+    "critical_path",
+    "encode",
+    "heaviest_path",
     "kernel_key",
     "kernel_signature",
     "peak_activation_bytes",

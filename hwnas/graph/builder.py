@@ -146,10 +146,12 @@ class GraphBuilder:
         attributes, (h, w) = _window(h, w, kernel, stride, pad=pad)
         return self._emit("MaxPool", [x], (n, c, h, w), attributes)
 
-    def average_pool(self, x: ir.Value, kernel: int, *, stride: int = 1) -> ir.Value:
-        """Mean of each window; padding `kernel // 2` does not count."""
+    def average_pool(
+        self, x: ir.Value, kernel: int, *, stride: int = 1, pad: int | None = None
+    ) -> ir.Value:
+        """Mean of each window; padding, by default `kernel // 2`, does not count."""
         n, c, h, w = shape_of(x)
-        attributes, (h, w) = _window(h, w, kernel, stride)
+        attributes, (h, w) = _window(h, w, kernel, stride, pad=pad)
         attributes["count_include_pad"] = 0
         return self._emit("AveragePool", [x], (n, c, h, w), attributes)
 
@@ -186,6 +188,10 @@ class GraphBuilder:
         """Element-wise product; shapes broadcast as in NumPy."""
         shape = tuple(int(side) for side in np.broadcast_shapes(shape_of(x), shape_of(y)))
         return self._emit("Mul", [x, y], shape)
+
+    def zeros_like(self, x: ir.Value) -> ir.Value:
+        """Zeros of the shape of `x`, as a product with 0."""
+        return self._emit("Mul", [x, self._constant(0.0)], shape_of(x))
 
     def concat(self, values: Sequence[ir.Value]) -> ir.Value:
         """The values one after another along the channels; all other sides are equal.

@@ -4,6 +4,8 @@ from hwnas.spaces.accelerator_space import AcceleratorSpace
 from hwnas.spaces.cells import Cell, CellLayout, CellSpace
 from hwnas.spaces.decisions import Architecture, Decision, DecisionSpace, Option, Population
 from hwnas.spaces.joint_space import JointSpace
+from hwnas.spaces.nasbench101 import NasBench101, nasbench101
+from hwnas.spaces.nasbench201 import NasBench201
 from hwnas.spaces.registry import (
     available_hardware_spaces,
     available_spaces,
@@ -23,6 +25,8 @@ __all__ = [
     "DecisionSpace",
     "Fragment",
     "JointSpace",
+    "NasBench101",
+    "NasBench201",
     "Option",
     "Population",
     "Presence",
@@ -31,4 +35,5 @@ __all__ = [
     "available_spaces",
     "get_hardware_space",
     "get_space",
+    "nasbench101",
 ]

@@ -160,6 +160,18 @@ class CellLayout:
         (i, (first,)), (j, (second,)) = chosen
         return {of["inputs"]: (i, j), of["first"]: first, of["second"]: second}
 
+    def pairs(self, node: int) -> tuple[tuple[int, int], ...]:
+        """Options of a node's `inputs`."""
+        pairs = combinations(range(node), 2)
+        return tuple(sorted(pairs, key=lambda p: (sum(i < INPUTS for i in p), p)))
+
+    @property
+    def subsets(self) -> tuple[tuple[str, ...], ...]:
+        """Options of an edge that keeps any subset of the operations."""
+        names = [operation.name for operation in self.operations]
+        sizes = range(len(names) + 1)
+        return tuple(subset for size in sizes for subset in combinations(names, size))
+
     def emit_edge(
         self, g: GraphBuilder, x: ir.Value, cell: Cell, source: int, operation: Operation
     ) -> ir.Value:
@@ -181,11 +193,7 @@ class CellLayout:
         names = tuple(operation.name for operation in self.operations)
         if part in ("first", "second"):
             return names
-        if part == "inputs":
-            pairs = combinations(range(node), 2)
-            return tuple(sorted(pairs, key=lambda p: (sum(i < INPUTS for i in p), p)))
-        sizes = range(len(names) + 1)
-        return tuple(subset for size in sizes for subset in combinations(names, size))
+        return self.pairs(node) if part == "inputs" else self.subsets
 
 
 class CellSpace(SearchSpace):

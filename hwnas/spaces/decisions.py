@@ -37,7 +37,7 @@ class Decision:
 
     Args:
         name: Unique in the space.
-        options: From least to most work; at most 255.
+        options: From least to most work, unless the space says otherwise; at most 255.
     """
 
     name: str
@@ -88,6 +88,25 @@ class DecisionSpace:
     def option_counts(self) -> npt.NDArray[np.uint8]:
         """Options of each decision, `(d,)`."""
         return np.array([len(decision.options) for decision in self.decisions], dtype=np.uint8)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether every decision's options go from least to most work."""
+        return True
+
+    def neighbours(self, row: npt.ArrayLike) -> Population:
+        """All canonical rows that differ from one `(d,)` row in one decision, each once."""
+        own = self.canonicalise(np.atleast_2d(np.asarray(row)))[0]
+        edited = [
+            np.where(np.arange(len(own)) == column, np.uint8(option), own)
+            for column, count in enumerate(self.option_counts)
+            for option in range(int(count))
+            if option != own[column]
+        ]
+        if not edited:
+            return np.empty((0, len(own)), dtype=np.uint8)
+        near: Population = np.unique(self.canonicalise(np.stack(edited)), axis=0)
+        return np.compress((near != own).any(axis=1), near, axis=0)
 
     def sample(self, n: int, rng: np.random.Generator) -> Population:
         """Draw `n` architectures, every decision uniform, in canonical form `(n, d)`."""

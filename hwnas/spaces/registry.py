@@ -15,6 +15,7 @@ from hwnas.spaces.cells_digits import cells_digits, cells_digits_free
 from hwnas.spaces.darts import darts
 from hwnas.spaces.fbnet import fbnet, fbnet_cifar
 from hwnas.spaces.mbconv_digits import mbconv_digits
+from hwnas.spaces.nasbench201 import nasbench201
 from hwnas.spaces.ofa_mbv3 import ofa_mbv3
 from hwnas.spaces.proxyless_mobile import proxyless_mobile
 from hwnas.spaces.resnet9 import resnet9
@@ -31,6 +32,7 @@ _OWN: dict[str, Callable[..., SearchSpace]] = {
     "fbnet": fbnet,
     "fbnet-cifar": fbnet_cifar,
     "mbconv-digits": mbconv_digits,
+    "nasbench201": nasbench201,
     "ofa-mbv3": ofa_mbv3,
     "proxyless-mobile": proxyless_mobile,
     "resnet9": resnet9,

@@ -8,9 +8,10 @@ declares under one name.
 
 Conventions that every space keeps (checked by `hwnas.testing.space_conformance`):
 options go from least to most work, so the first options make the smallest network and the last
-ones the largest; a decision that only shapes an absent block is inactive and has option 0 in
-canonical form; the shapes of a block's inputs follow from the decisions that the block itself
-reads.
+ones the largest (a space that keeps a published order says so by `is_ordered`, and which networks
+are its smallest and largest); a decision that only shapes an absent block is inactive and has
+option 0 in canonical form; the shapes of a block's inputs follow from the decisions that the block
+itself reads.
 """
 
 from collections.abc import Callable, Iterator, Mapping
