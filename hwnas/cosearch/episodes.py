@@ -58,7 +58,7 @@ class Episodes:
     ) -> None:
         self._problem = problem
         self._penalty = penalty
-        self._rho = options.penalty_weight
+        self._options = options
         self._switches = switches
         self.designs = problem.designs()
         self.policy = PolicyGradient(problem.joint.option_counts, rng, options.policy)
@@ -73,7 +73,6 @@ class Episodes:
             self._free[:, networks:] = True
         else:
             self._given[networks:] = chip
-        self._weights = np.array([1.0] + [1.0 / max(steps, 1)] * steps)
 
     def episode(self) -> None:
         """Run one more."""
@@ -89,8 +88,9 @@ class Episodes:
             violation = self._problem.specs.violation(costs)
             errors = self._errors(rows, violation)
             accuracy = np.nan_to_num(1.0 - errors @ self._problem.errors.weights, nan=0.0)
-            reward = accuracy - self._rho * self._penalty(costs)
-        self.policy.learn(draw, reward, self._weights)
+            reward = accuracy - self._options.penalty_weight * self._penalty(costs)
+        left = max(0.0, 1.0 - self.done / self._options.episodes)
+        self.policy.learn(draw, reward, self._problem.network_columns, entropy_share=left)
         self.designs.add(rows, costs, errors, violation, generation=self.done, reward=reward)
         self.done += 1
 

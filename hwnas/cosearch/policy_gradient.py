@@ -7,10 +7,16 @@ Yang et al. (NASAIC), DAC 2020:
 with a moving average b of the rewards (Williams, Simple Statistical Gradient-Following Algorithms,
 Machine Learning 8, 1992).
 
-Differs from the paper: advantages R - b are divided by a moving root mean square, because rewards
-differ by tenths while specs are broken and by thousandths once they are met; the entropy of the
-softmaxes is rewarded a little, so that they do not collapse before the first good design; updates
-are Adam's.
+Differs from the paper:
+
+- The networks of an episode are credited with the best reward among its chips, against the moving
+  average of those: what a network is worth is what the best chip makes of it. Chips are credited
+  with their own rewards, against the episode's mean: all of them serve the same networks.
+- Advantages are divided by a moving root mean square, because rewards differ by tenths while specs
+  are broken and by thousandths once they are met.
+- The entropy of the softmaxes is rewarded, at first by `entropy_weight` and less and less to the
+  end, so that they do not collapse before good designs are known.
+- Updates are Adam's.
 """
 
 from collections.abc import Iterator
@@ -32,6 +38,8 @@ __all__ = ["PolicyGradient", "PolicyOptions"]
 
 Floats = npt.NDArray[np.float64]
 
+_LEAST_DEVIATION = 1e-6  # of rewards; below it is rounding
+
 
 @dataclass(frozen=True)
 class PolicyOptions:
@@ -49,7 +57,7 @@ class PolicyOptions:
     learning_rate: float = 5e-3
     discount: float = 0.99
     baseline_decay: float = 0.95
-    entropy_weight: float = 0.1
+    entropy_weight: float = 0.5
 
 
 class PolicyGradient:
@@ -78,11 +86,12 @@ class PolicyGradient:
         steps = torch.arange(width - 1, -1, -1, dtype=torch.float32)
         self._discounts = self.options.discount**steps
         self._updates = 0
-        self._averages = np.zeros(2)  # of the reward, and of the squared advantage
+        # Of the best reward, and of the squared advantages of networks and of chips.
+        self._averages = np.zeros(3)
 
     @property
     def baseline(self) -> float:
-        """b: the moving average of rewards; NaN before the first."""
+        """b: the moving average of episodes' best rewards; NaN before the first."""
         if not self._updates:
             return float("nan")
         return float(self._averages[0] / (1.0 - self.options.baseline_decay**self._updates))
@@ -97,20 +106,30 @@ class PolicyGradient:
         with _one_thread():
             return self.controller.draw(self._rng.random(free.shape), free, given)
 
-    def learn(self, draw: Draw, rewards: Floats, weights: Floats) -> None:
+    def learn(
+        self, draw: Draw, rewards: Floats, networks: int, entropy_share: float = 1.0
+    ) -> None:
         """One update.
 
         Args:
-            draw: What was sampled, with the gradients of its probabilities.
+            draw: What was sampled, with the gradients of its probabilities; all rows have the
+                networks of the first.
             rewards: `(n,)`, finite.
-            weights: `(n,)`, 1/M of the batch that each row belongs to.
+            networks: Leading decisions, those of the networks.
+            entropy_share: Part of the entropy's weight that counts.
         """
-        advantages = self._advantages(rewards, weights / weights.sum())
-        scale = torch.from_numpy(advantages * weights).float()
+        of_networks, of_chips = self._advantages(rewards)
+        credit = np.zeros(draw.rows.shape)
+        credit[0, :networks] = of_networks
+        credit[:, networks:] = of_chips[:, None] / len(rewards)
+        share = np.zeros(draw.rows.shape)
+        share[0, :networks] = 1.0
+        share[:, networks:] = 1.0 / len(rewards)
         with _one_thread():
-            gain = (draw.log_probability * self._discounts).sum(1) @ scale
-            entropy = draw.entropy.sum(1) @ torch.from_numpy(weights).float()
-            loss = -(gain + self.options.entropy_weight * entropy)
+            scale = torch.from_numpy(credit).float() * self._discounts
+            entropy = (draw.entropy * torch.from_numpy(share).float()).sum()
+            gain = (draw.log_probability * scale).sum()
+            loss = -(gain + self.options.entropy_weight * entropy_share * entropy)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -146,7 +165,7 @@ class PolicyGradient:
         length = sum(parameter.numel() for parameter in parameters)
         updates = state.get("updates")
         averages = restored_array(state, "averages", np.float64, 1)
-        if not isinstance(updates, int) or updates < 0 or averages.shape != (2,):
+        if not isinstance(updates, int) or updates < 0 or averages.shape != (3,):
             raise RunError("checkpoint does not say how far the controller has learnt")
         names = ("parameters", "moment1", "moment2") if updates else ("parameters",)
         vectors = {name: restored_array(state, name, np.float32, 1) for name in names}
@@ -176,18 +195,19 @@ class PolicyGradient:
             }
             begin = end
 
-    def _advantages(self, rewards: Floats, shares: Floats) -> Floats:
-        """R - b over its root mean square; the averages take this batch in afterwards."""
-        mean = float(rewards @ shares)
-        baseline = self.baseline if self._updates else mean
-        advantages = rewards - baseline
+    def _advantages(self, rewards: Floats) -> tuple[float, Floats]:
+        """Of the networks and `(n,)` of the chips; the averages take this batch in afterwards."""
+        best = float(rewards.max())
+        of_networks = best - (self.baseline if self._updates else best)
+        # A chip alone has no company to be compared with but that of the past.
+        of_chips = rewards - rewards.mean() if len(rewards) > 1 else np.array([of_networks])
         decay = self.options.baseline_decay
-        seen = np.array([mean, float(advantages**2 @ shares)])
+        seen = np.array([best, of_networks**2, float((of_chips**2).mean())])
         self._averages = decay * self._averages + (1.0 - decay) * seen
         self._updates += 1
-        square = self._averages[1] / (1.0 - decay**self._updates)
-        scaled: Floats = advantages / max(float(np.sqrt(square)), 1e-8)
-        return scaled
+        squares = self._averages[1:] / (1.0 - decay**self._updates)
+        scales = np.maximum(np.sqrt(squares), _LEAST_DEVIATION)
+        return of_networks / float(scales[0]), of_chips / scales[1]
 
 
 @contextmanager
