@@ -26,7 +26,7 @@ _DATAFLOWS = {
     "shi": "output-stationary (shi)",
     "rs": "row-stationary (rs)",
 }
-_STEPS = {"nsga2": "Generation"}  # the others have episodes
+_WITHOUT_EPISODES = ("nsga2",)
 
 
 @dataclass(frozen=True)
@@ -250,8 +250,7 @@ def _plots(
         svg = plot_designs(history, metric, limits, chosen)
         if svg is not None:
             plots.append(Plot(Markup(svg), f"{_label(metric)} against latency", caption))
-    step = _STEPS.get(strategy, "Episode")
-    svg = plot_learning(history, step)
+    svg = plot_learning(history, by_episode=strategy not in _WITHOUT_EPISODES)
     if svg is not None:
         text = (
             "Each point is a design: above by the weighted error of its networks, where it meets "

@@ -26,6 +26,7 @@ __all__ = ["plot_designs", "plot_learning"]
 
 LATENCY, REWARD = "latency_cycles", "reward"
 _DASHES = (0, (5, 3))
+_MANY = 500  # designs, whose points are drawn smaller
 _WINDOW = 20  # episodes over which rewards are averaged
 
 Floats = npt.NDArray[np.float64]
@@ -60,6 +61,7 @@ def plot_designs(
     scales, units = zip(
         *(unit_of(points[runs, i], m) for i, m in enumerate((LATENCY, metric))), strict=True
     )
+    size = 9 if runs.sum() > _MANY else 22
     with drawing(f"designs {metric}") as (figure, svg):
         axes = figure.subplots()
         for shown, colour, label in (
@@ -68,7 +70,7 @@ def plot_designs(
         ):
             x, y = np.exp(thinned(*np.log(points[shown] / scales).T))
             if len(x):
-                axes.scatter(x, y, s=9, color=colour, alpha=0.5, linewidths=0, label=label)
+                axes.scatter(x, y, s=size, color=colour, alpha=0.5, linewidths=0, label=label)
         _draw_limits(axes, metric, limits, scales)
         at = [chosen.get(m) for m in (LATENCY, metric)]
         if at[0] is not None and at[1] is not None:
@@ -92,12 +94,13 @@ def plot_designs(
     return svg[0]
 
 
-def plot_learning(history: HistoryTable, step: str) -> str | None:
+def plot_learning(history: HistoryTable, *, by_episode: bool) -> str | None:
     """Weighted error of the designs that meet the specs, and rewards, over the search.
 
     Args:
         history: All that was evaluated.
-        step: What a generation of the history is called, such as `Episode`.
+        by_episode: Whether generations of the history are episodes, which are then counted
+            instead of designs.
 
     Returns:
         An `<svg>` element, or None if no design meets the specs with a known error and none has
@@ -110,14 +113,15 @@ def plot_learning(history: HistoryTable, step: str) -> str | None:
     rewarded = np.isfinite(rewards)
     if not met.any() and not rewarded.any():
         return None
+    steps = history.generation if by_episode else np.arange(1, len(history) + 1, dtype=np.int32)
     with drawing("learning") as (figure, svg):
         rows = int(met.any()) + int(rewarded.any())
         panels = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
-        panels[-1].set_xlabel(step)
+        panels[-1].set_xlabel("Episode" if by_episode else "Designs evaluated")
         if met.any():
-            _draw_errors(panels.pop(0), history.generation[met], 100.0 * history.error[met])
+            _draw_errors(panels.pop(0), steps[met], 100.0 * history.error[met])
         if rewarded.any():
-            _draw_rewards(panels.pop(0), history.generation[rewarded], rewards[rewarded])
+            _draw_rewards(panels.pop(0), steps[rewarded], rewards[rewarded])
         figure.align_ylabels()
     return svg[0]
 

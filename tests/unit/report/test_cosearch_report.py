@@ -245,7 +245,7 @@ def test_a_strategy_without_rewards_has_a_panel_less(tmp_path, parse):
 
     words = words_of(parse(read(write_report(run))))
 
-    assert "Generation" in words
+    assert "Designs evaluated" in words
     assert "Reward " not in words
 
 
