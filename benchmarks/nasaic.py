@@ -53,13 +53,16 @@ class Task:
         tables: Costs.
         estimators: Errors of both networks.
         specs: What designs must meet.
+        episodes: Of each search.
     """
 
     def __init__(
         self, tables: CostTables, estimators: list[Estimator], specs: Specs, episodes: int
     ) -> None:
         self.tables, self.specs = tables, specs
-        self._estimators, self._options = estimators, CoSearchOptions(episodes=episodes)
+        self._estimators = estimators
+        # At the usual 500 episodes the usual 10,000 chips.
+        self._options = CoSearchOptions(episodes=episodes, chips=20 * episodes)
 
     def run(self, strategy: str, seed: int) -> dict[str, object]:
         """Searches once; returns what was handed over, and what it took."""

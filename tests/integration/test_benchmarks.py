@@ -26,6 +26,14 @@ PROMISED = {
     "import_time": {"import_s", "help_s"},
     "latency_truth": {"within_10pct_digits", "within_5pct_digits", "kendall_tau_digits"},
     "lowering": {"agreement_share", "worst_relative_difference"},
+    "nasaic": {
+        "specs_met_share",
+        "specs_met_share_phys45",
+        "specs_broken_network_first",
+        "accuracy_loss_points",
+        "toy_optimum_share",
+        "episodes_500_s",
+    },
     "nsga2": {"generations_per_s"},
     "profiling": {"profile_s", "median_relative_iqr"},
     "quickstart": {

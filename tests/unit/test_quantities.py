@@ -32,6 +32,11 @@ from hwnas.quantities import (
         ("4MiB", "memory", 4 * 2**20),
         ("4MB", "memory", 4e6),
         ("512B", "memory", 512.0),
+        ("8e5cycles", "cycles", 8e5),
+        ("2Mcycles", "cycles", 2e6),
+        ("4e9um2", "area", 4e3),
+        ("4e9\u00b5m2", "area", 4e3),
+        ("1.5 mm2", "area", 1.5),
     ],
 )
 def test_a_number_with_a_unit_is_read_in_si_units(text, dimension, wanted):
