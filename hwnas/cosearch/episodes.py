@@ -26,7 +26,7 @@ from hwnas.errors import RunError
 from hwnas.search import State
 from hwnas.spaces import Population
 
-__all__ = ["Episodes", "Switches"]
+__all__ = ["Episodes", "Switches", "part_of"]
 
 Floats = npt.NDArray[np.float64]
 

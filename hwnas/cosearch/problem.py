@@ -15,7 +15,7 @@ from hwnas.cosearch.specs import Penalty, Specs
 from hwnas.search import State
 from hwnas.spaces import JointSpace, Population
 
-__all__ = ["CoSearch", "CoSearchOptions", "Problem", "explored_penalty"]
+__all__ = ["CoSearch", "CoSearchOptions", "Problem", "explored_penalty", "with_networks"]
 
 _EXPLORED_CHIPS = 1024
 
