@@ -12,7 +12,7 @@ from hwnas.costs import CostTable
 from hwnas.datasets.dataset import Dataset, load_dataset_for
 from hwnas.datasets.image_size import fit_dataset
 from hwnas.datasets.task import get_task
-from hwnas.errors import ExportError
+from hwnas.errors import ExportError, RunError
 from hwnas.export import Deployment, ExportRequest, export_model
 from hwnas.export.receipt import Accuracy, Overlap, Receipt, ReceiptFacts
 from hwnas.lowering import Weights
@@ -95,6 +95,11 @@ def export_run(
     run = RunDirectory.open(run_path)
     device = run.target  # a training run has none, and says what to do
     deployment = _deployment(run, format, target, table)
+    if run.record.arguments.get("command") == "cosearch":
+        raise RunError(
+            f"{run.path} is a co-search of several networks with their chip, whose design is in "
+            "chosen.json: export takes a search for one network"
+        )
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
     architecture = space.architecture(np.array(picked.architecture))

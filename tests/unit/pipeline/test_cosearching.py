@@ -54,6 +54,9 @@ def test_a_co_search_leaves_a_whole_run_directory(hwnas):
     assert design.weighted_error == min(member.error for member in members)
     assert tuple(design.architecture) in {member.architecture for member in members}
     assert found["chosen"]["latency_cycles"] == design.latency_cycles
+    refused, _, err = hwnas("export", "run", "-o", "exported")
+    assert refused == 1
+    assert "is a co-search of several networks" in err
 
 
 def test_a_co_search_that_was_killed_resumes_to_the_same_design(hwnas, monkeypatch):
