@@ -4,6 +4,8 @@
 
 NB_MODULE(_core, module) {
     module.doc() = "Native engine of hwnas: costing, encoding and selection on whole populations.";
+    // Objects that a program keeps until it ends are no fault of it.
+    nanobind::set_leak_warnings(false);
     hwnas::bind_costing(module);
     hwnas::bind_dataflow(module);
     hwnas::bind_encoding(module);

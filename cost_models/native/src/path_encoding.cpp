@@ -38,6 +38,21 @@ std::pair<std::uint32_t, std::uint32_t> values_of(const GraphFamily& family,
     return {choice.value_begin, choice.value_begin + values};
 }
 
+// Writes the codes with a letter added, 0 for none, where they are not read any more. In whole
+// blocks, as the number of paths varies from row to row: what is written too much lies behind the
+// end, and is written over.
+inline void spell_on(const std::uint64_t* codes, std::uint32_t size, std::uint64_t letters,
+                     std::uint64_t letter, std::uint64_t* out) {
+    const std::uint64_t factor = letter == 0 ? 0 : letters - 1;
+    for (std::uint32_t i = 0; i < size; i += kBlock) {
+        std::uint64_t block[kBlock];
+        for (std::uint32_t k = 0; k < kBlock; ++k) {
+            block[k] = codes[i + k] + (codes[i + k] & kWord) * factor + letter;
+        }
+        std::copy_n(block, kBlock, out + i);
+    }
+}
+
 template <typename Column>
 void require_type(std::uint64_t width) {
     if (width <= std::numeric_limits<Column>::max()) return;
@@ -116,6 +131,7 @@ PathEncoding::PathEncoding(const GraphFamily& family, int shortest, int longest)
     std::uint64_t offset = 0;
     for (const GraphFamily::Graph& graph : family.graphs) {
         routes_.push_back(find_routes(graph, offset));
+        spellings_.push_back(find_spelling(graph));
         offset += graph.inputs * span_;
     }
 }
@@ -162,6 +178,51 @@ std::vector<PathEncoding::Route> PathEncoding::find_routes(const GraphFamily::Gr
     return kept;
 }
 
+PathEncoding::Spelling PathEncoding::find_spelling(const GraphFamily::Graph& graph) const {
+    const GraphFamily& family = *family_;
+    Spelling spelling;
+    spelling.runs.resize(graph.nodes);
+    spelling.edge_begin.push_back(0);
+    std::uint32_t e = graph.edge_begin, number = graph.inputs;
+    for (std::uint32_t v = 0; v < graph.nodes; ++v) {
+        if (v < graph.inputs) {
+            spelling.runs[v] = {v, v + 1};
+            continue;
+        }
+        const GraphFamily::Choice& node = family.nodes[graph.node_begin + v];
+        const auto [first, last] = values_of(family, node);
+        const bool spells = std::any_of(letters_.begin() + first, letters_.begin() + last,
+                                        [](std::uint32_t letter) { return letter != 0; });
+        Run run{number, number + (spells ? 1U : 0U)};
+        for (; e < graph.edge_begin + graph.edges && family.edges[e].destination == v; ++e) {
+            const GraphFamily::Choice& source = family.edges[e].source;
+            if (spells) {
+                spelling.edges.push_back(source);
+                continue;
+            }
+            if (source.term_begin != source.term_end) return spelling;
+            const std::int16_t from = family.sources[source.value_begin];
+            if (from < 0) continue;
+            const Run joined = spelling.runs[static_cast<std::size_t>(from)];
+            if (run.begin == run.end) {
+                run = joined;
+            } else if (run.end == joined.begin) {
+                run.end = joined.end;
+            } else if (joined.begin != joined.end) {
+                return spelling;
+            }
+        }
+        if (spells) {
+            spelling.letters.push_back(node);
+            spelling.edge_begin.push_back(static_cast<std::uint32_t>(spelling.edges.size()));
+            ++number;
+        }
+        spelling.runs[v] = run;
+    }
+    spelling.is_there = !is_cut_;
+    return spelling;
+}
+
 // Writes the columns of a row and returns how many, in the order of the walk.
 std::size_t PathEncoding::collect(const std::uint8_t* row, Scratch& scratch) const {
     const GraphFamily& family = *family_;
@@ -179,6 +240,8 @@ std::size_t PathEncoding::collect(const std::uint8_t* row, Scratch& scratch) con
                 }
                 found[count++] = static_cast<std::uint32_t>(route.offset + word - first_);
             }
+        } else if (spellings_[g].is_there) {
+            count += spell(g, offset, row, scratch, found + count);
         } else {
             count += walk(graph, offset, row, scratch, found + count);
         }
@@ -232,25 +295,53 @@ std::size_t PathEncoding::walk(const GraphFamily::Graph& graph, std::uint64_t of
                 }
                 continue;
             }
-            // Whole blocks, as the number of paths varies from row to row: what is written too
-            // much lies behind the end, and is written over.
-            const std::uint64_t factor = letter == 0 ? 0 : letters - 1;
-            for (std::uint32_t i = source.begin; i < source.end; i += kBlock) {
-                std::uint64_t block[kBlock];
-                for (std::uint32_t k = 0; k < kBlock; ++k) {
-                    block[k] = codes[i + k] + (codes[i + k] & kWord) * factor + letter;
-                }
-                std::copy_n(block, kBlock, codes + run.end + (i - source.begin));
-            }
+            spell_on(codes + source.begin, source.end - source.begin, letters, letter,
+                     codes + run.end);
             run.end += source.end - source.begin;
         }
         if (!is_view) top = run.end;
         runs[v] = run;
     }
+    return take(codes + runs[graph.nodes - 1].begin, codes + runs[graph.nodes - 1].end, found);
+}
+
+std::size_t PathEncoding::spell(std::size_t graph, std::uint64_t offset, const std::uint8_t* row,
+                                Scratch& scratch, std::uint32_t* found) const {
+    const GraphFamily& family = *family_;
+    const Spelling& spelling = spellings_[graph];
+    const std::uint32_t inputs = family.graphs[graph].inputs;
+    const std::uint64_t letters = family.symbols;
+    std::uint64_t* const codes = scratch.codes.data();
+    std::uint32_t* const begins = scratch.begins.data();
+    for (std::uint32_t v = 0; v < inputs; ++v) {
+        codes[v] = (offset + v * span_) << 32;
+        begins[v] = v;
+    }
+    std::uint32_t top = inputs;
+    for (std::size_t k = 0; k < spelling.letters.size(); ++k) {
+        begins[inputs + k] = top;
+        const std::uint64_t letter = letters_[family.slot(spelling.letters[k], row)];
+        for (std::uint32_t e = spelling.edge_begin[k]; e < spelling.edge_begin[k + 1]; ++e) {
+            const std::int16_t from = family.sources[family.slot(spelling.edges[e], row)];
+            if (from < 0) continue;
+            const Run run = spelling.runs[static_cast<std::size_t>(from)];
+            const std::uint32_t begin = begins[run.begin];
+            const std::uint32_t size = (run.end == inputs + k ? top : begins[run.end]) - begin;
+            spell_on(codes + begin, size, letters, letter, codes + top);
+            top += size;
+        }
+    }
+    begins[inputs + spelling.letters.size()] = top;
+    const Run last = spelling.runs.back();
+    return take(codes + begins[last.begin], codes + begins[last.end], found);
+}
+
+std::size_t PathEncoding::take(const std::uint64_t* first, const std::uint64_t* last,
+                               std::uint32_t* found) const {
     std::size_t count = 0;
-    for (std::uint32_t i = runs[graph.nodes - 1].begin; i < runs[graph.nodes - 1].end; ++i) {
-        const std::uint64_t word = codes[i] & kWord;
-        found[count] = static_cast<std::uint32_t>((codes[i] >> 32) + word - first_);
+    for (; first != last; ++first) {
+        const std::uint64_t word = *first & kWord;
+        found[count] = static_cast<std::uint32_t>((*first >> 32) + word - first_);
         count += word >= first_;
     }
     return count;
@@ -268,6 +359,7 @@ void PathEncoding::for_each(const std::uint8_t* population, std::size_t n, int t
     split_rows(n, threads, kFewestRowsPerThread, [&](std::size_t begin, std::size_t end) {
         Scratch scratch{std::vector<std::uint64_t>(most_codes_ + 2 * kBlock),
                         std::vector<Run>(most_nodes + 1),
+                        std::vector<std::uint32_t>(most_nodes + 2),
                         std::vector<std::uint32_t>(most_paths_ + 1)};
         for (std::size_t first = begin; first < end; first += kTileRows) {
             const std::size_t count = std::min(kTileRows, end - first);

@@ -61,14 +61,29 @@ class PathEncoding {
         std::uint32_t begin;
         std::uint32_t end;
     };
+    // What a graph comes down to where every node that spells nothing joins, in all architectures,
+    // the codes of nodes that lie end to end: inputs first, then the nodes that spell, in order.
+    struct Spelling {
+        std::vector<GraphFamily::Choice> letters;  // of each node that spells
+        std::vector<std::uint32_t> edge_begin;     // (letters + 1,) into edges
+        std::vector<GraphFamily::Choice> edges;    // into the family's sources
+        std::vector<Run> runs;                     // of nodes, for each node of the graph
+        bool is_there = false;
+    };
     struct Scratch {
         std::vector<std::uint64_t> codes;
-        std::vector<Run> runs;  // of each node, into codes
+        std::vector<Run> runs;              // of each node, into codes
+        std::vector<std::uint32_t> begins;  // of each node that spells, into codes
         std::vector<std::uint32_t> found;
     };
 
     std::vector<Route> find_routes(const GraphFamily::Graph& graph, std::uint64_t offset) const;
+    Spelling find_spelling(const GraphFamily::Graph& graph) const;
     std::size_t collect(const std::uint8_t* row, Scratch& scratch) const;
+    std::size_t spell(std::size_t graph, std::uint64_t offset, const std::uint8_t* row,
+                      Scratch& scratch, std::uint32_t* found) const;
+    std::size_t take(const std::uint64_t* first, const std::uint64_t* last,
+                     std::uint32_t* found) const;
     std::size_t walk(const GraphFamily::Graph& graph, std::uint64_t offset,
                      const std::uint8_t* row, Scratch& scratch, std::uint32_t* found) const;
 
@@ -83,6 +98,7 @@ class PathEncoding {
     std::size_t most_paths_ = 0;
     std::size_t most_codes_ = 0;              // on all nodes of one graph
     std::vector<std::uint32_t> letters_;      // symbol + 1 of each value of a node, 0 without
+    std::vector<Spelling> spellings_;         // of each graph
     std::vector<std::vector<Route>> routes_;  // of each graph; none where edges are chosen
 };
 
