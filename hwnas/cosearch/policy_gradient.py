@@ -9,11 +9,13 @@ Machine Learning 8, 1992).
 
 Differs from the paper:
 
-- The networks of an episode are credited with the best reward among its chips, against the moving
-  average of those: what a network is worth is what the best chip makes of it. Chips are credited
-  with their own rewards, against the episode's mean: all of them serve the same networks.
-- Advantages are divided by a moving root mean square, because rewards differ by tenths while specs
-  are broken and by thousandths once they are met.
+- The networks of an episode are credited with the best reward among its chips: what a network is
+  worth is what the best chip makes of it. Chips are credited with their own rewards, against those
+  of the episode: all of them serve the same networks.
+- In place of R - b stands the rank of R, among the episodes of a window for networks and within
+  the episode for chips, scaled to mean 0 and variance 1 (fitness shaping: Wierstra et al., Natural
+  Evolution Strategies, JMLR 15, 2014, section 3.1). Rewards jump by the whole accuracy where specs
+  are met and differ by thousandths from there on; ranks tell both apart alike.
 - The entropy of the softmaxes is rewarded, at first by `entropy_weight` and less and less to the
   end, so that they do not collapse before good designs are known.
 - Updates are Adam's.
@@ -22,6 +24,7 @@ Differs from the paper:
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -38,25 +41,26 @@ __all__ = ["PolicyGradient", "PolicyOptions"]
 
 Floats = npt.NDArray[np.float64]
 
-_LEAST_DEVIATION = 1e-6  # of rewards; below it is rounding
-
 
 @dataclass(frozen=True)
 class PolicyOptions:
-    """How the controller learns; values without a source were chosen on the toy of the benchmark.
+    """How the controller learns.
+
+    Values without a source were chosen on the toy of the benchmark, and on its first workload with
+    other errors or other seeds.
 
     Args:
         hidden: Width of the LSTM.
         learning_rate: Of Adam.
         discount: gamma, per decision.
-        baseline_decay: Of the moving averages.
+        window: Episodes among which a reward is ranked.
         entropy_weight: Reward of a nat of entropy of a decision, in units of advantage.
     """
 
     hidden: int = 64
     learning_rate: float = 5e-3
     discount: float = 0.99
-    baseline_decay: float = 0.95
+    window: int = 64
     entropy_weight: float = 0.5
 
 
@@ -86,15 +90,7 @@ class PolicyGradient:
         steps = torch.arange(width - 1, -1, -1, dtype=torch.float32)
         self._discounts = self.options.discount**steps
         self._updates = 0
-        # Of the best reward, and of the squared advantages of networks and of chips.
-        self._averages = np.zeros(3)
-
-    @property
-    def baseline(self) -> float:
-        """b: the moving average of episodes' best rewards; NaN before the first."""
-        if not self._updates:
-            return float("nan")
-        return float(self._averages[0] / (1.0 - self.options.baseline_decay**self._updates))
+        self._past = np.empty(0)  # best rewards of the last episodes, the oldest first
 
     def draw(self, free: Flags, given: npt.NDArray[np.int64]) -> Draw:
         """Sample rows; see `Controller.draw`.
@@ -145,7 +141,7 @@ class PolicyGradient:
         state: State = {
             "rng": generator_state(self._rng),
             "updates": self._updates,
-            "averages": self._averages.copy(),
+            "past": self._past.copy(),
             "parameters": parameters_to_vector(parameters).detach().numpy().copy(),
         }
         if moments:
@@ -164,8 +160,13 @@ class PolicyGradient:
         parameters = list(self.controller.parameters())
         length = sum(parameter.numel() for parameter in parameters)
         updates = state.get("updates")
-        averages = restored_array(state, "averages", np.float64, 1)
-        if not isinstance(updates, int) or updates < 0 or averages.shape != (3,):
+        past = restored_array(state, "past", np.float64, 1)
+        if (
+            not isinstance(updates, int)
+            or updates < 0
+            or len(past) != min(updates, self.options.window)
+            or not np.isfinite(past).all()
+        ):
             raise RunError("checkpoint does not say how far the controller has learnt")
         names = ("parameters", "moment1", "moment2") if updates else ("parameters",)
         vectors = {name: restored_array(state, name, np.float32, 1) for name in names}
@@ -173,7 +174,7 @@ class PolicyGradient:
             raise RunError("checkpoint is of a controller of another size; start afresh")
         restore_generator(self._rng, restored_text(state, "rng"))
         vector_to_parameters(torch.from_numpy(vectors["parameters"]), parameters)
-        self._updates, self._averages = updates, averages
+        self._updates, self._past = updates, past
         if updates:
             self._restore_moments(vectors, parameters)
 
@@ -196,18 +197,24 @@ class PolicyGradient:
             begin = end
 
     def _advantages(self, rewards: Floats) -> tuple[float, Floats]:
-        """Of the networks and `(n,)` of the chips; the averages take this batch in afterwards."""
-        best = float(rewards.max())
-        of_networks = best - (self.baseline if self._updates else best)
+        """Of the networks and `(n,)` of the chips; the window takes this episode in afterwards."""
+        best = rewards.max()
+        of_networks = float(_standing(rewards.max(keepdims=True), self._past)[0])
         # A chip alone has no company to be compared with but that of the past.
-        of_chips = rewards - rewards.mean() if len(rewards) > 1 else np.array([of_networks])
-        decay = self.options.baseline_decay
-        seen = np.array([best, of_networks**2, float((of_chips**2).mean())])
-        self._averages = decay * self._averages + (1.0 - decay) * seen
+        of_chips = _standing(rewards, rewards) if len(rewards) > 1 else np.array([of_networks])
+        self._past = np.append(self._past, best)[-self.options.window :]
         self._updates += 1
-        squares = self._averages[1:] / (1.0 - decay**self._updates)
-        scales = np.maximum(np.sqrt(squares), _LEAST_DEVIATION)
-        return of_networks / float(scales[0]), of_chips / scales[1]
+        return of_networks, of_chips
+
+
+def _standing(values: Floats, company: Floats) -> Floats:
+    """Ranks of values in a company, ties in the middle, from -sqrt(3) to sqrt(3); 0 in none."""
+    if not len(company):
+        return np.zeros(len(values))
+    below = (company < values[:, None]).mean(axis=1)
+    equal = (company == values[:, None]).mean(axis=1)
+    standing: Floats = (2.0 * below + equal - 1.0) * sqrt(3.0)
+    return standing
 
 
 @contextmanager

@@ -30,14 +30,23 @@ def test_what_is_rewarded_becomes_probable():
     assert (rows[:, 1] == 1).mean() > 0.7
 
 
-def test_the_baseline_is_a_moving_average_without_bias():
-    learner = policy()
-    assert np.isnan(learner.baseline)
+def test_only_the_order_of_rewards_counts():
+    one, other = policy(), policy()
 
-    for _ in range(3):
-        step(learner, lambda rows: np.full(len(rows), 0.25))
+    for _ in range(5):
+        step(one, lambda rows: 1e-3 * rows[:, 0] + 1e-6 * rows[:, 1])
+        step(other, lambda rows: 1e3 * rows[:, 0] + rows[:, 1] - 7.0)
 
-    assert learner.baseline == pytest.approx(0.25)
+    np.testing.assert_array_equal(one.state()["parameters"], other.state()["parameters"])
+
+
+def test_rewards_are_remembered_for_a_window_of_episodes():
+    learner = PolicyGradient(COUNTS, np.random.default_rng(0), PolicyOptions(hidden=8, window=3))
+
+    for reward in range(5):
+        step(learner, lambda rows, reward=reward: np.full(len(rows), float(reward)))
+
+    assert learner.state()["past"].tolist() == [2.0, 3.0, 4.0]
 
 
 def test_a_constant_reward_teaches_nothing_but_entropy():
@@ -81,7 +90,8 @@ def test_a_policy_that_has_not_learnt_resumes_too():
     [
         ({"updates": "many"}, "how far"),
         ({"updates": -1}, "how far"),
-        ({"averages": np.zeros(4)}, "how far"),
+        ({"past": np.zeros(4)}, "how far"),
+        ({"past": np.full(1, np.nan)}, "how far"),
         ({"parameters": np.zeros(3, np.float32)}, "another size"),
         ({"parameters": np.zeros(3)}, "parameters"),
         ({"moment1": None}, "moment1"),
