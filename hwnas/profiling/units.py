@@ -17,6 +17,7 @@ __all__ = [
     "units_of",
 ]
 
+_SPREAD_TRIES = 8
 _MOST_TRIES = 1000  # architectures drawn without finding any missing unit
 
 
@@ -104,15 +105,21 @@ def spread_networks(space: SearchSpace, n: int, rng: np.random.Generator) -> Pop
     """`n` distinct architectures from the smallest to the largest, `(at most n, d)`.
 
     Random architectures are all of middling size. Here a share of the decisions, growing with the
-    third power towards both ends, is set to the first or to the last option: many networks where
-    most architectures are, a few at either end.
+    third power towards both ends, is that of the smallest or of the largest architecture: many
+    networks where most architectures are, a few at either end. In small spaces, where some come
+    out equal, those are drawn again a few times.
     """
-    rows = space.sample(n, rng)
     lean = np.linspace(-1.0, 1.0, n)[:, None] ** 3
-    pulled = rng.random(rows.shape) < np.abs(lean)
-    ends = np.where(lean < 0, 0, space.option_counts.astype(np.int64) - 1)
-    mixed = np.where(pulled, ends, rows).astype(np.uint8)
-    canonical = space.canonicalise(mixed)
-    _, first = np.unique(canonical, axis=0, return_index=True)
-    distinct: Population = canonical[np.sort(first)]
+    ends = np.where(lean < 0, space.smallest().row(), space.largest().row())
+    chosen = np.empty((n, len(space.decisions)), dtype=np.uint8)
+    again = np.arange(n)
+    for _ in range(_SPREAD_TRIES):
+        rows = space.sample(len(again), rng)
+        pulled = rng.random(rows.shape) < np.abs(lean[again])
+        chosen[again] = space.canonicalise(np.where(pulled, ends[again], rows))
+        _, first = np.unique(chosen, axis=0, return_index=True)
+        again = np.setdiff1d(np.arange(n), first)
+        if not len(again):
+            break
+    distinct: Population = chosen[np.sort(first)]
     return distinct
