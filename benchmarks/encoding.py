@@ -44,7 +44,9 @@ FURTHER = (
     "nb201_key_per_s",
     "darts_path_packed_per_s",
     "darts_key_per_s",
+    "slots_in_cache_per_s",
 )
+CACHED, TURNS = 1 << 11, 32  # rows that stay in a cache, and runs over them
 KEY_NODES = 150
 KEY_REACH_US = 50.0
 COPY_BYTES = 1 << 26
@@ -189,13 +191,20 @@ def darts_ways(n: int, few: int) -> dict[str, Way]:
 
 
 def slot_ways(n: int) -> dict[str, Way]:
-    """Slot numbers of the choice blocks of `ofa-mbv3`."""
+    """Slot numbers of the choice blocks of `ofa-mbv3`, from memory and from a cache."""
     encoder = Encoder(get_space("ofa-mbv3"))
     population = encoder.space.sample(n, np.random.default_rng(2))
     some = population[: max(1, n // 16)]
     slots = encoder.slots(population)
     each = population.shape[1] + 2 * slots.shape[1]
+    near, near_slots = population[:CACHED].copy(), slots[:CACHED].copy()
+
+    def in_cache() -> None:
+        for _ in range(TURNS):
+            encoder.slots(near, near_slots)
+
     return {
+        "slots_in_cache_per_s": Way(TURNS * len(near), each, in_cache),
         "slots_per_s": Way(n, each, lambda: encoder.slots(population, slots)),
         "slots_per_s@numpy": Way(len(some), 0, lambda: numpy_slots(encoder, some)),
     }

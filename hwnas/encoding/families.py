@@ -141,12 +141,15 @@ def _pair_node(
     pairs = layout.pairs(len(results))
     made = []
     for place, part in enumerate(("first", "second")):
+        # In a normal cell an operation is the same on every node.
+        told = pairs if kind == "reduction" else pairs[:1]
         labels = [
             _operation_label(builder, symbol, operation.name, pair[place], kind)
-            for pair in pairs
+            for pair in told
             for symbol, operation in enumerate(layout.operations)
         ]
-        made.append(graph.chosen_node((columns["inputs"], columns[part]), labels))
+        decided = ("inputs", part) if kind == "reduction" else (part,)
+        made.append(graph.chosen_node([columns[each] for each in decided], labels))
         sources = [results[pair[place]] for pair in pairs]
         graph.chosen_edge(made[-1], (columns["inputs"],), sources)
     total = graph.node(builder.label("sum", "structure"))

@@ -23,6 +23,26 @@ PROMISED = {
             for dataflow in ("dla", "shi", "rs")
         ),
     },
+    "encoding": {
+        "nb201_onehot_per_s",
+        "nb201_path_per_s",
+        "nb201_wl3_per_s",
+        "darts_path_per_s",
+        "darts_wl3_per_s",
+        "slots_per_s",
+        "canonical_key_150_nodes_us",
+        *(
+            f"{name}_over_networkx"
+            for name in (
+                "nb201_onehot",
+                "nb201_path",
+                "nb201_wl3",
+                "darts_path",
+                "darts_wl3",
+                "canonical_key",
+            )
+        ),
+    },
     "import_time": {"import_s", "help_s"},
     "latency_truth": {"within_10pct_digits", "within_5pct_digits", "kendall_tau_digits"},
     "lowering": {"agreement_share", "worst_relative_difference"},

@@ -87,7 +87,7 @@ struct OneHot::Plan {
 
     void write_plain(const std::uint8_t* rows, std::size_t n, std::uint8_t* out) const {
         const std::size_t d = option_counts.size();
-        std::memset(out, 0, n * width);
+        std::fill_n(out, n * width, std::uint8_t{0});
         for (std::size_t i = 0; i < n; ++i, rows += d) {
             for (std::size_t c = 0; c < d; ++c) {
                 out[rows[c]] = 1;

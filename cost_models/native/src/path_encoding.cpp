@@ -1,7 +1,6 @@
 #include "hwnas/path_encoding.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -405,7 +404,7 @@ void PathEncoding::dense(const std::uint8_t* population, std::size_t n, std::uin
     for_each(population, n, threads,
              [&](std::size_t i, const std::uint32_t* first, const std::uint32_t* last) {
                  std::uint8_t* row = out + i * width_;
-                 std::memset(row, 0, static_cast<std::size_t>(width_));
+                 std::fill_n(row, width_, std::uint8_t{0});
                  for (; first != last; ++first) row[*first] = 1;
              });
 }
@@ -416,7 +415,7 @@ void PathEncoding::packed(const std::uint8_t* population, std::size_t n, std::ui
     for_each(population, n, threads,
              [&](std::size_t i, const std::uint32_t* first, const std::uint32_t* last) {
                  std::uint8_t* row = out + i * bytes;
-                 std::memset(row, 0, bytes);
+                 std::fill_n(row, bytes, std::uint8_t{0});
                  for (; first != last; ++first) {
                      row[*first / 8] |= static_cast<std::uint8_t>(1 << (*first % 8));
                  }

@@ -25,8 +25,13 @@ __attribute__((target("avx2"))) bool run_avx2(const SlotNumbers::Plan& plan,
     __m128i bad = _mm_setzero_si128();
     for (std::size_t i = 0; i < n; ++i, rows += d, out += blocks) {
         const auto* x = reinterpret_cast<const __m128i*>(rows);
+        // Kept in registers where their number is known: stores below might change what they came
+        // from, as far as the compiler can tell.
+        __m256i kept[kChunks ? kChunks : 1];
         for (std::size_t c = 0; c < chunks; ++c) {
-            bad = _mm_or_si128(bad, _mm_subs_epu8(_mm_loadu_si128(x + c), limits[c]));
+            const __m128i chunk = _mm_loadu_si128(x + c);
+            bad = _mm_or_si128(bad, _mm_subs_epu8(chunk, limits[c]));
+            if constexpr (kChunks != 0) kept[c] = _mm256_broadcastsi128_si256(chunk);
         }
         for (std::size_t v = 0; v < vectors; ++v) {
             __m256i slot = _mm256_setzero_si256();
@@ -34,7 +39,8 @@ __attribute__((target("avx2"))) bool run_avx2(const SlotNumbers::Plan& plan,
                 const std::size_t step = v * pairs + p;
                 __m256i options = _mm256_setzero_si256();
                 for (std::size_t c = 0; c < chunks; ++c) {
-                    const __m256i chunk = _mm256_broadcastsi128_si256(_mm_loadu_si128(x + c));
+                    const __m256i chunk =
+                        kChunks ? kept[c] : _mm256_broadcastsi128_si256(_mm_loadu_si128(x + c));
                     options = _mm256_or_si256(
                         options, _mm256_shuffle_epi8(chunk, shuffles[step * chunks + c]));
                 }
