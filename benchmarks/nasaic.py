@@ -142,11 +142,11 @@ def workload(task: Task, seeds: int, suffix: str) -> list[dict[str, object]]:
         found.append(
             result(
                 "episodes_500_s",
-                mean(run["wall_s"] for run in runs["nasaic"]),
+                mean(run["processor_s"] for run in runs["nasaic"]),
                 "s",
                 better="lower",
                 reach=60.0,
-                processor_s=mean(run["processor_s"] for run in runs["nasaic"]),
+                wall_s=mean(run["wall_s"] for run in runs["nasaic"]),
             )
         )
     return found

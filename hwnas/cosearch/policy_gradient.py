@@ -61,7 +61,7 @@ class PolicyOptions:
     learning_rate: float = 5e-3
     discount: float = 0.99
     window: int = 64
-    entropy_weight: float = 0.5
+    entropy_weight: float = 1.0
 
 
 class PolicyGradient:
