@@ -120,6 +120,7 @@ OTHERS = {
     "mul": lambda g, x: g.mul(x, g.global_average_pool(x)),
     "relu": lambda g, x: g.relu(x),
     "relu6": lambda g, x: g.relu6(x),
+    "zeros_like": lambda g, x: g.add(x, g.zeros_like(x)),
 }
 
 
