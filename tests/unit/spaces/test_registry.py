@@ -50,7 +50,9 @@ def test_the_default_image_side_may_be_written_out():
 
 
 def test_an_unknown_space_is_answered_with_those_there_are():
-    with pytest.raises(SpaceError, match=r"unknown space 'dart'; available: .*mbconv-digits, nasbench201, ofa"):
+    with pytest.raises(
+        SpaceError, match=r"unknown space 'dart'; available: .*mbconv-digits, nasbench201, ofa"
+    ):
         get_space("dart")
 
 
