@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.cosearch.designs import Designs
-from hwnas.cosearch.episodes import Episodes
+from hwnas.cosearch.episodes import Episodes, EpisodeSearch
 from hwnas.cosearch.problem import CoSearchOptions, Problem, explored_penalty, with_networks
 from hwnas.cosearch.specs import Specs
 from hwnas.search import State
@@ -85,7 +85,7 @@ class NetworkFirst:
         self._search.restore(state)
 
 
-class HardwareFirst:
+class HardwareFirst(EpisodeSearch):
     """ASIC->HW-NAS: the chip of a random design close to the specs, then networks for it.
 
     Of random designs that meet the specs the one that uses most of them is taken: the largest
@@ -102,38 +102,12 @@ class HardwareFirst:
     def __init__(
         self, problem: Problem, options: CoSearchOptions, rng: np.random.Generator
     ) -> None:
-        self._episodes = options.episodes
         penalty = explored_penalty(problem, rng)
         drawn = problem.joint.sample(options.chips, rng)
         costs = problem.evaluator.costs(drawn)
         chip = drawn[_closest(problem.specs, costs), problem.network_columns :]
-        self._search = Episodes(
-            problem, penalty, options, rng, switches="networks-on-chip", chip=chip
-        )
-
-    @property
-    def designs(self) -> Designs:
-        """All networks that were drawn, on the one chip."""
-        return self._search.designs
-
-    def run(self, on_progress: Callable[[float], None]) -> None:
-        """Run the episodes that are left."""
-        while self._search.done < self._episodes:
-            self._search.episode()
-            on_progress(self._search.done / self._episodes)
-
-    def handed_over(self) -> int:
-        """Index of the best networks that meet the specs on the chip, else of the nearest miss."""
-        best = self.designs.best()
-        return self.designs.history.least_violating() if best is None else best
-
-    def state(self) -> State:
-        """All that decides how the search goes on."""
-        return self._search.state()
-
-    def restore(self, state: State) -> None:
-        """Go on from a state."""
-        self._search.restore(state)
+        search = Episodes(problem, penalty, options, rng, switches="networks-on-chip", chip=chip)
+        super().__init__(search, options.episodes)
 
 
 def _closest(specs: Specs, costs: Floats) -> int:

@@ -14,11 +14,13 @@ scheduled as one batch with the first step, and make one update together, each k
 averaged over its own M; so every chip of an episode is tried before its networks are trained.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from hwnas.cosearch.designs import Designs
 from hwnas.cosearch.policy_gradient import PolicyGradient
 from hwnas.cosearch.problem import CoSearchOptions, Problem
 from hwnas.cosearch.specs import METRICS, Penalty
@@ -26,7 +28,7 @@ from hwnas.errors import RunError
 from hwnas.search import State
 from hwnas.spaces import Population
 
-__all__ = ["Episodes", "Switches", "part_of"]
+__all__ = ["EpisodeSearch", "Episodes", "Switches", "part_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -127,6 +129,43 @@ class Episodes:
             return np.full((len(rows), tasks), np.nan)
         # All rows have the first row's networks.
         return np.repeat(self._problem.errors.errors(rows[:1]), len(rows), axis=0)
+
+
+class EpisodeSearch:
+    """A co-search that is a number of episodes.
+
+    Args:
+        search: The episodes.
+        episodes: How many.
+    """
+
+    def __init__(self, search: Episodes, episodes: int) -> None:
+        self._search = search
+        self._episodes = episodes
+
+    @property
+    def designs(self) -> Designs:
+        """All that was evaluated."""
+        return self._search.designs
+
+    def run(self, on_progress: Callable[[float], None]) -> None:
+        """Run the episodes that are left."""
+        while self._search.done < self._episodes:
+            self._search.episode()
+            on_progress(self._search.done / self._episodes)
+
+    def handed_over(self) -> int:
+        """Index of the best design that meets the specs, else of the nearest miss."""
+        best = self.designs.best()
+        return self.designs.history.least_violating() if best is None else best
+
+    def state(self) -> State:
+        """All that decides how the search goes on."""
+        return self._search.state()
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._search.restore(state)
 
 
 def part_of(state: State, prefix: str) -> State:
