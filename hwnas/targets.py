@@ -19,6 +19,7 @@ import msgspec
 
 from hwnas.errors import PluginError, TargetError
 from hwnas.plugins import load_plugin, plugins
+from hwnas.toml_files import read_toml
 
 __all__ = [
     "AcceleratorChip",
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-_MAX_FILE_BYTES = 1 << 20
 _MAX_THREADS = 1024
 _MAX_CORES = 64
 _CORE_RANGES = {  # what the model takes, and buffers of up to 1 GiB
@@ -293,21 +293,7 @@ def _own_devices() -> Iterator[tuple[str, Traversable]]:
 
 
 def _decode(file: Traversable, expected: str | None) -> Target:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise TargetError(f"cannot read device file {file}: {error}") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise TargetError(
-            f"{file} has over {_MAX_FILE_BYTES} bytes; a device file has a few hundred"
-        )
-    try:
-        target = msgspec.toml.decode(content, type=Target)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TargetError(f"{file} is not a device file: {error}") from error
-    if target.schema != SCHEMA:
-        raise TargetError(f"{file} has schema {target.schema}; this version reads {SCHEMA}")
+    target = read_toml(file, Target, "device file", SCHEMA)
     if expected is not None and target.name != expected:
         raise TargetError(f"{file} calls itself {target.name!r}, its folder {expected!r}")
     for part in (target.peak, target.energy, target.processor, target.accelerator):

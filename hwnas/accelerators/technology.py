@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.errors import TargetError
+from hwnas.toml_files import read_toml
 
 __all__ = ["Area", "Energy", "Technology", "available_technologies", "get_technology"]
 
 SCHEMA = 1
-_MAX_FILE_BYTES = 1 << 20
 _SUFFIX = ".toml"
 
 Floats = npt.NDArray[np.float64]
@@ -163,19 +163,7 @@ def _own_files() -> list[Traversable]:
 
 
 def _decode(file: Traversable) -> Technology:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise TargetError(f"cannot read technology file {file}: {error}") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise TargetError(f"{file} has over {_MAX_FILE_BYTES} bytes; a profile has a few thousand")
-    try:
-        found = msgspec.toml.decode(content, type=Technology)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TargetError(f"{file} is not a technology file: {error}") from error
-    if found.schema != SCHEMA:
-        raise TargetError(f"{file} has schema {found.schema}; this version reads {SCHEMA}")
+    found = read_toml(file, Technology, "technology file", SCHEMA)
     _check_numbers(found, file)
     return found
 
