@@ -1,4 +1,10 @@
-"""Backends by name, from the entry point group `hwnas.backends`; ours are listed there too."""
+"""Backends by name, from the entry point group `hwnas.backends`; ours are listed there too.
+
+An entry is a class, or a function that is given the target and chooses: one kind of hardware may
+have several runtimes.
+"""
+
+import inspect
 
 from hwnas.backends.backend import Backend
 from hwnas.errors import PluginError, TargetError
@@ -29,8 +35,8 @@ def get_backend(target: Target) -> Backend:
         )
     factory = load_plugin(GROUP, target.backend)
     if not callable(factory):
-        raise PluginError(f"backend {target.backend!r} is not a class")
-    backend = factory()
+        raise PluginError(f"backend {target.backend!r} is neither a class nor a function")
+    backend = factory() if inspect.isclass(factory) else factory(target)
     if not isinstance(backend, Backend):
         raise PluginError(f"backend {target.backend!r} lacks a method of hwnas.backends.Backend")
     return backend

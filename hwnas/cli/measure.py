@@ -1,6 +1,7 @@
 """`hwnas measure`: latency of a whole model."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,12 +9,15 @@ from hwnas.cli.command import command
 from hwnas.cli.options import (
     limit_option,
     protocol_of,
+    settings_options,
     table_option,
     target_option,
-    threads_option,
     tracker_option,
 )
 from hwnas.console import Console
+
+if TYPE_CHECKING:
+    from hwnas.targets import Settings
 
 __all__ = ["measure"]
 
@@ -21,7 +25,7 @@ __all__ = ["measure"]
 @command
 @click.argument("model", type=click.Path(path_type=Path))
 @target_option
-@threads_option
+@settings_options
 @table_option
 @limit_option
 @tracker_option
@@ -29,7 +33,7 @@ def measure(
     console: Console,
     model: Path,
     target: str,
-    threads: int | None,
+    settings: "Settings",
     table: Path | None,
     limit: str | None,
     seed: int,
@@ -41,7 +45,7 @@ def measure(
     from hwnas.quantities import format_metric
     from hwnas.targets import get_target
 
-    device = get_target(target).with_threads(threads)
+    device = get_target(target).with_settings(settings)
     path = table or default_table_path()
     tunes = isinstance(get_backend(device), KernelBackend)  # its records lie beside the table
     opened = CostTable(path) if tunes or path.is_file() else None

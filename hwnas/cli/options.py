@@ -1,11 +1,14 @@
 """Options that several commands share."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwnas.console import Console
 from hwnas.environment import TRACKER_VARIABLE
 
 if TYPE_CHECKING:
@@ -13,6 +16,16 @@ if TYPE_CHECKING:
     from hwnas.profiling import Protocol
 
 _TRIALS = "trials"
+_PRECISIONS = {"fp32": "float32", "tf32": "tf32", "fp16": "float16", "bf16": "bfloat16"}
+_SETTINGS: dict[str, tuple[click.ParamType, str]] = {
+    "threads": (click.IntRange(1, 1024), "Threads of one network."),
+    "batch": (click.IntRange(1, 256), "Inputs at once, on GPUs; costs are those of a batch."),
+    "dtype": (click.Choice(list(_PRECISIONS)), "Of weights and activations, on GPUs."),
+    "runtime": (
+        click.Choice(["torch", "tvm", "onnxruntime", "tensorrt"]),
+        "What compiles and executes, on GPUs.",
+    ),
+}
 
 __all__ = [
     "data_option",
@@ -21,10 +34,10 @@ __all__ = [
     "recipe_option",
     "resume_option",
     "run_option",
+    "settings_options",
     "space_option",
     "table_option",
     "target_option",
-    "threads_option",
     "tracker_option",
     "tune_budget_option",
     "tuning_budget_of",
@@ -34,9 +47,25 @@ space_option = click.option("--space", required=True, help="Search space, such a
 target_option = click.option(
     "--target", default="cpu", show_default=True, help="Device: a name or a device.toml."
 )
-threads_option = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads; the device's own by default."
-)
+
+
+def settings_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Options of how networks run; the function gets `settings`, the device's own by default."""
+
+    @functools.wraps(function)
+    def run(console: Console, **arguments: Any) -> None:
+        from hwnas.targets import Settings
+
+        given = {name: arguments.pop(name) for name in _SETTINGS}
+        dtype = given.pop("dtype")
+        given["precision"] = None if dtype is None else _PRECISIONS[dtype]
+        function(console, settings=Settings(**given), **arguments)
+
+    for name, (kind, text) in reversed(_SETTINGS.items()):
+        run = click.option(f"--{name}", type=kind, help=text)(run)
+    return run
+
+
 table_option = click.option(
     "--table",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwnas.cli.command import command
-from hwnas.cli.options import table_option, target_option, threads_option
+from hwnas.cli.options import table_option, target_option, settings_options
 from hwnas.console import Console
 
 if TYPE_CHECKING:
     from hwnas.pipeline.predicting import Prediction
+    from hwnas.targets import Settings
 
 __all__ = ["predict"]
 
@@ -20,17 +21,17 @@ _LABELS = {"latency_s": "Latency", "latency_cycles": "Cycles", "energy_j": "Ener
 @command
 @click.argument("model", type=click.Path(path_type=Path))
 @target_option
-@threads_option
+@settings_options
 @table_option
 def predict(
-    console: Console, model: Path, target: str, threads: int | None, table: Path | None
+    console: Console, model: Path, target: str, settings: "Settings", table: Path | None
 ) -> None:
     """Predict latency and energy of an ONNX file from its kernels' costs, without running it."""
     from hwnas.costs import CostTable, default_table_path
     from hwnas.pipeline.predicting import predict_model
     from hwnas.targets import get_target
 
-    device = get_target(target).with_threads(threads)
+    device = get_target(target).with_settings(settings)
     path = table or default_table_path()
     with CostTable(path) as opened, console.progress() as progress:
         found = predict_model(model, device, opened, progress=progress)

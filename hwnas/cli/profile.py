@@ -1,20 +1,24 @@
 """`hwnas profile`: a space and a target in, rows of the cost table out."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.cli.command import command
 from hwnas.cli.options import (
     limit_option,
     protocol_of,
+    settings_options,
     space_option,
     table_option,
     target_option,
-    threads_option,
     tracker_option,
     tune_budget_option,
     tuning_budget_of,
 )
 from hwnas.console import Console
+
+if TYPE_CHECKING:
+    from hwnas.targets import Settings
 
 __all__ = ["profile"]
 
@@ -22,7 +26,7 @@ __all__ = ["profile"]
 @command
 @space_option
 @target_option
-@threads_option
+@settings_options
 @table_option
 @limit_option
 @tune_budget_option
@@ -31,7 +35,7 @@ def profile(
     console: Console,
     space: str,
     target: str,
-    threads: int | None,
+    settings: "Settings",
     table: Path | None,
     limit: str | None,
     tune_budget: str | None,
@@ -45,7 +49,7 @@ def profile(
     from hwnas.spaces import get_space
     from hwnas.targets import get_target
 
-    found, device = get_space(space), get_target(target).with_threads(threads)
+    found, device = get_space(space), get_target(target).with_settings(settings)
     path = table or default_table_path()
     with CostTable(path) as opened, console.progress() as progress:
         summary = profile_space(

@@ -1,7 +1,7 @@
 """`hwnas search`: budgets in, a run directory with a measured network out."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,16 +13,19 @@ from hwnas.cli.options import (
     recipe_option,
     resume_option,
     run_option,
+    settings_options,
     space_option,
     table_option,
     target_option,
-    threads_option,
     tracker_option,
     tune_budget_option,
     tuning_budget_of,
 )
 from hwnas.cli.training_options import training_options
 from hwnas.console import Console
+
+if TYPE_CHECKING:
+    from hwnas.targets import Settings
 
 __all__ = ["search"]
 
@@ -32,7 +35,7 @@ _LARGEST_POPULATION = 10_000_000
 @command
 @space_option
 @target_option
-@threads_option
+@settings_options
 @table_option
 @limit_option
 @tune_budget_option
@@ -87,7 +90,7 @@ def search(
     console: Console,
     space: str,
     target: str,
-    threads: int | None,
+    settings: "Settings",
     table: Path | None,
     limit: str | None,
     tune_budget: str | None,
@@ -107,7 +110,7 @@ def search(
 
     given = {"latency_s": latency, "energy_j": energy, "memory_bytes": memory}
     limits = tuple(Limit.parse(text, metric) for metric, text in given.items() if text)
-    request = SearchRequest(space, target, threads, limits, seed=seed, **arguments)
+    request = SearchRequest(space, target, settings, limits, seed=seed, **arguments)
     protocol = protocol_of(limit)
     with CostTable(table or default_table_path()) as opened, console.progress() as progress:
         run = run_search(

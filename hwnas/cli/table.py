@@ -1,13 +1,16 @@
 """`hwnas table`: cost tables between machines and programs."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwnas.cli.command import command
-from hwnas.cli.options import table_option, threads_option
+from hwnas.cli.options import table_option, settings_options
 from hwnas.console import Console
+
+if TYPE_CHECKING:
+    from hwnas.targets import Settings
 
 __all__ = ["table"]
 
@@ -47,7 +50,7 @@ def _merge(console: Console, file: Path, table: Path | None) -> None:
 @command
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", help="Device that was measured: a name or a device.toml.")
-@threads_option
+@settings_options
 @click.option("--space", help="Search space whose blocks or networks were measured.")
 @click.option("--source", default="", help="Who published it; by default the file's name.")
 @click.option("--skip-bad", is_flag=True, help="Leave out and count rows without a latency > 0.")
@@ -56,7 +59,7 @@ def _import(
     console: Console,
     file: Path,
     target: str | None,
-    threads: int | None,
+    settings: "Settings",
     space: str | None,
     source: str,
     skip_bad: bool,
@@ -86,7 +89,7 @@ def _import(
         summary = import_table(
             file,
             opened,
-            target=None if target is None else get_target(target).with_threads(threads),
+            target=None if target is None else get_target(target).with_settings(settings),
             space=None if space is None else get_space(space),
             source=source,
             skip_bad=skip_bad,

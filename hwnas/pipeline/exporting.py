@@ -26,7 +26,7 @@ from hwnas.search.run_directory import RunDirectory
 from hwnas.search.run_records import ChosenRecord, CostFigure, TargetRecord
 from hwnas.search.run_tables import FrontMember
 from hwnas.spaces import SearchSpace, get_space
-from hwnas.targets import Target, get_target
+from hwnas.targets import Settings, Target, get_target
 from hwnas.training.checkpoint import load_supernet
 from hwnas.training.finetuning import FINETUNING, finetune
 
@@ -227,7 +227,8 @@ def _measured(
 
 def _run_target(run: RunDirectory) -> Target:
     arguments = run.record.arguments
-    return get_target(arguments["target"]).with_threads(arguments["threads"])
+    settings = Settings(**{name: arguments.get(name) for name in Settings().arguments()})
+    return get_target(arguments["target"]).with_settings(settings)
 
 
 def _predicted(run: RunDirectory, member: FrontMember) -> dict[str, CostFigure]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hwnas.errors import QuantityError
 from hwnas.quantities import parse_metric
+from hwnas.targets import Settings
 
 __all__ = ["Limit", "SearchRequest", "TrainRequest"]
 
@@ -49,7 +50,7 @@ class SearchRequest:
     Args:
         space: Name of the space.
         target: Name of the target.
-        threads: Threads; None for the target's own.
+        settings: How networks run on it.
         limits: Budgets.
         strategy: Name of the strategy.
         estimator: Name of the estimator.
@@ -69,7 +70,7 @@ class SearchRequest:
 
     space: str
     target: str = "cpu"
-    threads: int | None = None
+    settings: Settings = Settings()
     limits: tuple[Limit, ...] = ()
     strategy: str = "nsga2"
     estimator: str = "supernet"
@@ -91,7 +92,7 @@ class SearchRequest:
         return {
             "space": self.space,
             "target": self.target,
-            "threads": self.threads,
+            **self.settings.arguments(),
             "limits": {
                 limit.metric: f"{100 * limit.value:g}%" if limit.is_share else limit.value
                 for limit in self.limits

@@ -78,7 +78,7 @@ def search(
     """
     _check_names(request)
     space = get_space(request.space)
-    target = get_target(request.target).with_threads(request.threads)
+    target = get_target(request.target).with_settings(request.settings)
     costs = costs_of(space, target, table, protocol=protocol, tuning=tuning, progress=progress)
     budgets = resolve_budgets(request, costs)
     _check_reachable(costs, budgets)
@@ -156,10 +156,11 @@ def resolve_budgets(request: SearchRequest, costs: CompiledCosts) -> Budgets:
 def target_record(target: Target) -> TargetRecord:
     """The device as a run directory names it."""
     host = f", {target.host}" if target.host else ""
+    how = "" if target.gpu is None else f"; {target.how}"
     return TargetRecord(
         target.name,
         target.fingerprint,
-        f"{target.description}{host}",
+        f"{target.description}{host}{how}",
         target.runtime.threads,
     )
 

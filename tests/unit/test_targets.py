@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas import plugins as plugins_module
-from hwnas import targets as targets_module
 from hwnas.errors import PluginError, TargetError
-from hwnas.targets import available_targets, get_target
+from hwnas.targets import Settings, available_targets, get_target, machine, registry
 
 GOOD = """
 schema = 1
@@ -50,6 +49,18 @@ triple = "aarch64-linux-gnu"
 cores = 4
 clock_hz = 1e9
 reference = "a book"
+"""
+
+
+GPU = """
+[runtime]
+precision = "float16"
+[gpu]
+product = "NVIDIA X1"
+architecture = "sm_90"
+batch = 8
+[gpu.flops_per_s]
+float16 = 1e15
 """
 
 
@@ -198,7 +209,7 @@ def test_a_shipped_board_says_what_it_is_and_where_its_numbers_come_from(name):
 def test_the_fingerprint_of_a_device_elsewhere_does_not_depend_on_this_machine(monkeypatch):
     before = {name: get_target(name).fingerprint for name in ("cpu", "simulated")}
 
-    monkeypatch.setattr(targets_module, "_processor", lambda: "another processor")
+    monkeypatch.setattr(machine, "processor", lambda: "another processor")
 
     assert get_target("simulated").fingerprint == before["simulated"]
     assert get_target("simulated").host == ""
@@ -220,6 +231,90 @@ def test_no_thread_count_changes_nothing():
     assert target.runtime.threads == 1
 
 
+def test_a_gpu_runs_as_it_is_told(device):
+    target = get_target(device(GOOD + GPU))
+
+    told = target.with_settings(Settings(batch=64, precision="tf32", runtime="tvm"))
+
+    assert (told.gpu.batch, told.runtime.precision, told.gpu.runtime) == (64, "tf32", "tvm")
+    assert told.gpu.product == "NVIDIA X1"
+    assert told.how == "batch 64, tf32, tvm"
+    assert target.with_settings(Settings()) is target
+
+
+def test_each_way_of_running_has_numbers_of_its_own(device):
+    target = get_target(device(GOOD + GPU))
+    settings = (
+        Settings(),
+        Settings(batch=1),
+        Settings(precision="float32"),
+        Settings(runtime="onnxruntime"),
+    )
+
+    assert len({target.with_settings(each).fingerprint for each in settings}) == 4
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(batch=2), Settings(precision="float16"), Settings(runtime="torch")]
+)
+def test_what_is_for_gpus_is_refused_elsewhere(settings):
+    with pytest.raises(TargetError, match="'cpu' is no GPU"):
+        get_target("cpu").with_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings(batch=0), "a batch of 0 asked for; 1 to 256"),
+        (Settings(batch=257), "a batch of 257 asked for; 1 to 256"),
+        (Settings(precision="int8"), "int8 is not measured on GPUs"),
+    ],
+)
+def test_ways_of_running_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(TargetError, match=message):
+        get_target("nvidia_h200").with_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GPU.replace("batch = 8", "batch = 0"), "batch 0; 1 to 256"),
+        (GPU.replace("sm_90", "sm_90;x"), "architecture 'sm_90;x' is none"),
+        (GPU.replace("1e15", "inf"), "float16 is inf, not a finite number"),
+        (GPU.replace("float16 = 1e15", "float99 = 1e15"), "float99"),
+        (GPU.replace('"float16"', '"int8"'), "precision int8 is that of targets with"),
+        ('[runtime]\nprecision = "tf32"\n', "precision tf32 is for targets with"),
+    ],
+)
+def test_a_gpus_device_file_is_checked(device, text, message):
+    with pytest.raises(TargetError, match=message):
+        get_target(device(GOOD + text))
+
+
+def test_energy_of_gpus_is_for_gpus_alone(device):
+    with pytest.raises(TargetError, match="energy source nvml is for targets with"):
+        get_target(device(GOOD.replace('"model"', '"nvml"')))
+
+
+def test_the_local_gpu_has_the_name_of_the_board_in_its_fingerprint(monkeypatch):
+    monkeypatch.setattr(machine, "graphics_processor", lambda: "NVIDIA X1")
+    one = get_target("cuda").fingerprint
+    monkeypatch.setattr(machine, "graphics_processor", lambda: "NVIDIA X2")
+
+    assert get_target("cuda").fingerprint != one
+    assert get_target("cuda").host == "NVIDIA X2"
+
+
+@pytest.mark.parametrize("name", [n for n in available_targets() if n.startswith("nvidia_")])
+def test_a_shipped_gpu_says_what_it_is_and_where_its_numbers_come_from(name):
+    gpu = get_target(name).gpu
+
+    assert gpu.product.startswith("NVIDIA ")
+    assert gpu.reference
+    assert set(gpu.flops_per_s) == {"float32", "tf32", "float16", "bfloat16"}
+    assert gpu.l2_bytes % 2**20 == 0
+
+
 def test_a_target_round_trips_through_json():
     target = get_target("cpu").with_threads(3)
 
@@ -230,7 +325,7 @@ def test_a_plug_in_brings_a_device(monkeypatch, tmp_path):
     (tmp_path / "device.toml").write_text(GOOD)
     entries = {"mine": FakeEntry(tmp_path), "bad": FakeEntry(3), "empty": FakeEntry("/nowhere")}
     monkeypatch.setattr(plugins_module, "plugins", lambda group: entries)
-    monkeypatch.setattr(targets_module, "plugins", lambda group: entries)
+    monkeypatch.setattr(registry, "plugins", lambda group: entries)
 
     assert "mine" in available_targets()
     assert get_target("mine").name == "mine"
@@ -244,7 +339,7 @@ def test_a_plug_ins_device_must_carry_the_plug_ins_name(monkeypatch, tmp_path):
     (tmp_path / "device.toml").write_text(GOOD)
     entries = {"other": FakeEntry(tmp_path)}
     monkeypatch.setattr(plugins_module, "plugins", lambda group: entries)
-    monkeypatch.setattr(targets_module, "plugins", lambda group: entries)
+    monkeypatch.setattr(registry, "plugins", lambda group: entries)
 
     with pytest.raises(TargetError, match="calls itself 'mine', its folder 'other'"):
         get_target("other")

@@ -39,6 +39,7 @@ def installed(monkeypatch):
         "complete": FakeEntry(Complete),
         "incomplete": FakeEntry(Incomplete),
         "number": FakeEntry(3),
+        "chosen": FakeEntry(lambda target: Complete() if target.gpu is None else None),
         "broken": FakeEntry(ImportError("no tvm")),
     }
     monkeypatch.setattr(plugins_module, "plugins", lambda group: entries)
@@ -64,11 +65,15 @@ def test_a_plug_in_brings_a_backend(installed):
     assert isinstance(get_backend(target_of("complete")), Complete)
 
 
+def test_a_function_chooses_a_backend_by_the_target(installed):
+    assert isinstance(get_backend(target_of("chosen")), Complete)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("incomplete", "lacks a method"),
-        ("number", "is not a class"),
+        ("number", "neither a class nor a function"),
         ("broken", "fails: no tvm"),
     ],
 )
