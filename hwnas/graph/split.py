@@ -18,7 +18,7 @@ class Piece:
 
     Args:
         block: Whose they are; empty for operators of no block.
-        graph: The piece as a graph of its own; weights have no values and keep their names.
+        graph: The piece as a graph of its own; weights keep their names and what values they have.
         reads: Names, in the network, of the graph's inputs in order.
         writes: Names of its outputs.
     """
@@ -61,7 +61,7 @@ def _block(node: ir.Node) -> str:
 
 
 def _piece(graph: Graph, block: str, nodes: list[ir.Node], leaving: list[ir.Value]) -> Piece:
-    weights, initializers = graph.weights, graph.model.graph.initializers
+    weights = graph.weights
     copies: dict[ir.Value, ir.Value] = {}
     inputs: list[ir.Value] = []
     taken: list[ir.Value] = []
@@ -71,12 +71,12 @@ def _piece(graph: Graph, block: str, nodes: list[ir.Node], leaving: list[ir.Valu
         if value is None or value in copies:
             return None if value is None else copies[value]
         copy = copies[value] = _copy(value)
-        if value.name in weights:
-            copy.meta[WEIGHT_MARK] = True
-            taken.append(copy)
-        elif value.name in initializers:
+        if value.const_value is not None:
             copy.const_value = value.const_value
             constants.append(copy)
+        elif value.name in weights:
+            copy.meta[WEIGHT_MARK] = True
+            taken.append(copy)
         else:
             inputs.append(copy)
         return copy
