@@ -75,7 +75,10 @@ def name_by_block(graph: onnx.GraphProto) -> None:
 
 
 def cut_blocks(
-    model: onnx.ModelProto, blocks: Collection[str], order: Sequence[str] = ()
+    model: onnx.ModelProto,
+    blocks: Collection[str],
+    order: Sequence[str] = (),
+    known: Iterable[onnx.ValueInfoProto] = (),
 ) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
     """Cut a model.
 
@@ -84,6 +87,7 @@ def cut_blocks(
         blocks: Names of the blocks to cut out.
         order: All blocks in topological order. Without it, operators that blocks share stay with
             the block that they are named after.
+        known: Types and shapes of border tensors; others are float32 of any shape.
 
     Returns:
         The whole model with every border tensor as an output, and one model per wanted block that
@@ -95,7 +99,7 @@ def cut_blocks(
     made_by = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     results = {value.name for value in graph.output}
-    declared = (*graph.input, *graph.output)
+    declared = (*known, *graph.input, *graph.output)
     typed: dict[str, onnx.ValueInfoProto] = {value.name: value for value in declared}
 
     entering: dict[str, dict[str, None]] = defaultdict(dict)
