@@ -1,200 +1,20 @@
 """TVM on this machine's processor: tuned kernels, timed inside the networks that call them."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-import onnx
-
-from hwnas.backends.backend import Availability, Executable
-from hwnas.backends.tvm_kernels import TvmKernels, code_target, file_bytes, model_bytes, usable_tvm
-from hwnas.errors import MeasurementError
-from hwnas.graph import Graph
-from hwnas.lowering import Weights
-from hwnas.progress import Progress, silent
+from hwnas.backends.backend import Availability
+from hwnas.backends.tvm_kernels import usable_tvm
+from hwnas.backends.tvm_local import TvmLocal
 from hwnas.targets import Target
-from hwnas.tvm_worker import TvmWorker, find_tvm
-from hwnas.tvm_worker.messages import (
-    Array,
-    BuildNetworks,
-    Built,
-    BuiltNetworks,
-    Release,
-    Results,
-    Run,
-    Time,
-    Timed,
-    TimeKernels,
-)
+from hwnas.tvm_worker import find_tvm
 
-__all__ = ["TvmCpuBackend", "TvmExecutable"]
+__all__ = ["TvmCpuBackend"]
 
 
-class TvmExecutable:
-    """A network in the TVM process.
-
-    Args:
-        worker: The process.
-        built: What it said of the network.
-    """
-
-    def __init__(self, worker: TvmWorker, built: Built) -> None:
-        self._worker = worker
-        self.handle = built.handle
-        self.kernels = built.kernels
-
-    def run(self) -> None:
-        """Run once."""
-        self._worker.request(Time((self.handle,), warmup=0, passes=1), Timed)
-
-    def results(self, inputs: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.generic]]:
-        """Outputs for given inputs."""
-        arrays = tuple(Array.of(array) for array in inputs)
-        outputs = self._worker.request(Run(self.handle, arrays), Results).outputs
-        return [output.numpy() for output in outputs]
-
-    def release(self) -> None:
-        """Let the TVM process forget it."""
-        self._worker.forget(Release((self.handle,)))
-
-
-class TvmCpuBackend(TvmKernels):
+class TvmCpuBackend(TvmLocal):
     """Backend of the target `tvm-cpu`."""
 
     name = "tvm-cpu"
-    model_suffix = ".onnx"
 
     def is_available(self, target: Target) -> Availability:
         """Whether a TVM that works is installed."""
         unusable = usable_tvm(target)
         return unusable or Availability(True, find_tvm().found)
-
-    def compile(self, graph: Graph, weights: Weights, target: Target) -> TvmExecutable:
-        """A network of tuned kernels; those that no profile has seen are tuned now.
-
-        Raises:
-            LoweringError: TVM does not take an operator.
-            MeasurementError: Kernels are left without a tuning record.
-        """
-        return self._compile({graph.name: model_bytes(graph, weights)}, target)[graph.name]
-
-    def compile_model(
-        self, model: onnx.ModelProto | Path, target: Target, *, progress: Progress = silent
-    ) -> TvmExecutable:
-        """The same for a finished ONNX model or file; a free batch size is set to 1.
-
-        Raises:
-            LoweringError: It is no model, or TVM does not take it.
-            MeasurementError: Kernels are left without a tuning record.
-        """
-        return self._compile({"model": file_bytes(model)}, target, progress)["model"]
-
-    def _compile(
-        self, models: Mapping[str, bytes], target: Target, progress: Progress = silent
-    ) -> dict[str, TvmExecutable]:
-        worker = self._worker(target)
-        request = BuildNetworks(dict(models), code_target(target), str(self._records()))
-        found = self._tuned(
-            lambda: worker.request(request, BuiltNetworks, progress=progress),
-            ", ".join(models),
-            target,
-            progress,
-        )
-        return {name: TvmExecutable(worker, built) for name, built in found.networks.items()}
-
-    def sample(
-        self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
-    ) -> npt.NDArray[np.float64]:
-        """Timed in the TVM process: thread CPU time for one thread, wall time for more."""
-        handles = tuple(member.handle for member in chain if isinstance(member, TvmExecutable))
-        if len(handles) != len(chain):
-            raise MeasurementError("an executable of another backend is in the chain")
-        timed = self._worker(target).request(Time(handles, warmup, passes), Timed)
-        return _by_clock(timed, target)
-
-    def open_bench(
-        self,
-        networks: Mapping[str, tuple[Graph, Weights]],
-        kernels: Collection[str],
-        target: Target,
-        rng: np.random.Generator,
-        *,
-        progress: Progress = silent,
-    ) -> "TvmCpuBench":
-        """Compile the networks; kernels are timed inside them."""
-        models = {name: model_bytes(*network) for name, network in networks.items()}
-        compiled = self._compile(models, target, progress)
-        return TvmCpuBench(self, self._worker(target), compiled, kernels, target, rng)
-
-
-class TvmCpuBench:
-    """Networks of tuned kernels on this machine.
-
-    Args:
-        backend: Samples whole networks.
-        worker: Where the networks are.
-        networks: By name.
-        kernels: Keys that are timed one by one.
-        target: The device.
-        rng: Draws among networks that are needed alike.
-    """
-
-    def __init__(
-        self,
-        backend: TvmCpuBackend,
-        worker: TvmWorker,
-        networks: Mapping[str, TvmExecutable],
-        kernels: Collection[str],
-        target: Target,
-        rng: np.random.Generator,
-    ) -> None:
-        self._backend = backend
-        self._worker = worker
-        self._networks = networks
-        self._kernels = set(kernels)
-        self._target = target
-        self._rng = rng
-        self._samples: Counter[str] = Counter()
-
-    def round(
-        self, needy: Collection[str], *, warmup: int, passes: int
-    ) -> Iterator[tuple[Sequence[str], npt.NDArray[np.float64]]]:
-        """The kernels of a network that holds the rarest needy one, and a needy whole network.
-
-        Of such networks it is the one with most needy kernels. A kernel that a network calls
-        several times gives the mean of its calls.
-        """
-        wanted = set(needy)
-        names = list(self._networks)
-        order = [names[i] for i in self._rng.permutation(len(names))]
-        held = {n: wanted.intersection(self._networks[n].kernels) for n in order}
-        rarest = min(set().union(*held.values()), key=self._samples.__getitem__, default="")
-        name = max(order, key=lambda n: (rarest in held[n], len(held[n])))
-        network = self._networks[name]
-        timed = self._worker.request(TimeKernels(network.handle, warmup, passes), Timed)
-        calls: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
-        for key, seconds in zip(network.kernels, _by_clock(timed, self._target), strict=True):
-            if key in self._kernels:
-                calls[key].append(seconds)
-        self._samples.update(calls.keys())
-        if calls:
-            yield list(calls), np.array([np.mean(found, axis=0) for found in calls.values()])
-        name = next((n for n in order if n in wanted), order[0])
-        executable = self._networks[name]
-        yield (
-            [name],
-            self._backend.sample([executable], self._target, warmup=warmup, passes=passes),
-        )
-
-    def close(self) -> None:
-        """Let the TVM process forget the networks."""
-        handles = tuple(network.handle for network in self._networks.values())
-        self._worker.forget(Release(handles))
-
-
-def _by_clock(timed: Timed, target: Target) -> npt.NDArray[np.float64]:
-    """`(n, 2)`: the clock that counts, and wall time."""
-    seconds = np.array(timed.seconds, dtype=np.float64).reshape(-1, 2)
-    return seconds if target.runtime.threads == 1 else seconds[:, [1, 1]]

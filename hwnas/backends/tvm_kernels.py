@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, cast, get_args
 
 import onnx
 
@@ -12,17 +12,27 @@ from hwnas.backends.backend import (
     TuningBudget,
     TuningReport,
 )
-from hwnas.errors import LoweringError, MeasurementError
+from hwnas.errors import LoweringError, MeasurementError, TargetError
 from hwnas.graph import Graph, Kernel
 from hwnas.lowering import Weights, to_onnx
+from hwnas.lowering.batching import set_batch
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
 from hwnas.lowering.model_file import fix_batch
+from hwnas.nvidia import search_gpu
 from hwnas.progress import Progress, silent
 from hwnas.targets import Target
 from hwnas.tvm_worker import TvmWorker, find_tvm, shared_worker, tvm_runtime
-from hwnas.tvm_worker.messages import CodeTarget, Lower, Lowered, Tune, Tuned
+from hwnas.tvm_worker.messages import CodeTarget, FloatPrecision, Lower, Lowered, Tune, Tuned
 
-__all__ = ["TvmKernels", "code_target", "file_bytes", "model_bytes", "usable_tvm"]
+__all__ = [
+    "TvmKernels",
+    "batch_of",
+    "code_target",
+    "file_bytes",
+    "has_precision",
+    "model_bytes",
+    "usable_tvm",
+]
 
 _TRIALS_PER_KERNEL = 32
 _ON_DEMAND_TRIALS = 64  # for each kernel of a network that no profile has seen
@@ -69,10 +79,12 @@ class TvmKernels:
         calls: dict[str, tuple[str, ...]] = {}
         kernels: dict[str, Kernel] = {}
         names = list(graphs)
+        code, batch = code_target(target), batch_of(target)
         for start in range(0, len(names), _AT_ONCE):
-            models = {name: model_bytes(*graphs[name]) for name in names[start : start + _AT_ONCE]}
+            part = names[start : start + _AT_ONCE]
+            models = {name: model_bytes(*graphs[name], batch) for name in part}
             progress(f"lowering {len(names)} graphs", start / len(names))
-            lowered = self._worker(target).request(Lower(models, pieces), Lowered)
+            lowered = self._worker(target).request(Lower(models, pieces, code), Lowered)
             calls |= lowered.calls
             kernels |= lowered.kernels
         return LoweredGraphs(calls, kernels)
@@ -163,20 +175,38 @@ def usable_tvm(target: Target) -> Availability | None:
     return None
 
 
+def batch_of(target: Target) -> int:
+    """How many inputs networks take at once there."""
+    return 1 if target.gpu is None else target.gpu.batch
+
+
+def has_precision(target: Target) -> bool:
+    """Whether TVM makes code for the target's precision."""
+    return target.runtime.precision in get_args(FloatPrecision)
+
+
 def code_target(target: Target) -> CodeTarget:
-    """What code is made for on a device; this machine's processor where its file says nothing."""
-    processor = target.processor
+    """What code is made for on a device; this machine's processor where its file says nothing.
+
+    Raises:
+        TargetError: TVM makes no code for the precision, or the file does not say what the GPU is
+            and there is none here.
+    """
     threads = target.runtime.threads
+    if target.gpu is not None:
+        return CodeTarget(cores=threads, cuda=_architecture(target), precision=_precision(target))
+    processor = target.processor
     if processor is None:
         return CodeTarget(cores=threads)
     return CodeTarget(processor.cpu, processor.triple, processor.features, threads)
 
 
-def file_bytes(model: onnx.ModelProto | Path) -> bytes:
-    """A finished model or file with its free batch size set to 1.
+def file_bytes(model: onnx.ModelProto | Path, batch: int = 1) -> bytes:
+    """A finished model or file that takes a batch; one that is fixed to 1 is made to.
 
     Raises:
-        LoweringError: It is no ONNX model, or another size of an input is free.
+        LoweringError: It is no ONNX model, another size of an input is free, or the model takes no
+            such batch.
     """
     proto = onnx.ModelProto()
     try:
@@ -186,12 +216,38 @@ def file_bytes(model: onnx.ModelProto | Path) -> bytes:
             proto.CopyFrom(model)
     except Exception as error:  # protobuf's own classes differ between its implementations
         raise LoweringError(f"{model} is no ONNX model: {error}") from error
-    fix_batch(proto)
+    if batch == 1:
+        fix_batch(proto)
+    else:
+        set_batch(proto, batch)
     content: bytes = proto.SerializeToString()
     return content
 
 
-def model_bytes(graph: Graph, weights: Weights) -> bytes:
-    """A network as ONNX, batch norm folded."""
-    content: bytes = to_onnx(*fold_batch_norm(graph, weights)).SerializeToString()
+def model_bytes(graph: Graph, weights: Weights, batch: int = 1) -> bytes:
+    """A network as ONNX that takes a batch, batch norm folded."""
+    proto = to_onnx(*fold_batch_norm(graph, weights))
+    if batch != 1:
+        set_batch(proto, batch)
+    content: bytes = proto.SerializeToString()
     return content
+
+
+def _precision(target: Target) -> FloatPrecision:
+    if not has_precision(target):
+        raise TargetError(
+            f"TVM makes no code for {target.runtime.precision}: its schedules of float32 do not "
+            "use tensor cores; --runtime torch, or --dtype fp32"
+        )
+    return cast(FloatPrecision, target.runtime.precision)
+
+
+def _architecture(target: Target) -> str:
+    assert target.gpu is not None  # the caller has looked
+    here = target.gpu.architecture or getattr(search_gpu().gpu, "architecture", "")
+    if not here:
+        raise TargetError(
+            f"the file of target {target.name!r} does not say what its GPU is, and there is none "
+            "here to ask; add architecture to [gpu], or take a target such as nvidia_h100"
+        )
+    return str(here)

@@ -15,7 +15,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-__all__ = ["ChannelsLast"]
+__all__ = ["ChannelsLast", "plain"]
 
 _TO_LAST = [0, 2, 3, 1]
 _TO_FIRST = [0, 3, 1, 2]
@@ -156,9 +156,9 @@ class _Rewriter:
         if name in _POOLS and attributes.layout == attributes.out_layout == "NCHW":
             pool, names = _POOLS[name]
             return pool(
-                x, **{each: _plain(getattr(attributes, each)) for each in names}, layout="NHWC"
+                x, **{each: plain(getattr(attributes, each)) for each in names}, layout="NHWC"
             )
-        if name in _REDUCTIONS and attributes.keepdims and _plain(attributes.axis) in _SPATIAL:
+        if name in _REDUCTIONS and attributes.keepdims and plain(attributes.axis) in _SPATIAL:
             return _REDUCTIONS[name](x, [1, 2], keepdims=True)
         return None
 
@@ -174,9 +174,9 @@ class _Rewriter:
         return relax.op.nn.conv2d(
             self._channels_last(data),
             filters,
-            strides=_plain(attributes.strides),
-            padding=_plain(attributes.padding),
-            dilation=_plain(attributes.dilation),
+            strides=plain(attributes.strides),
+            padding=plain(attributes.padding),
+            dilation=plain(attributes.dilation),
             groups=int(attributes.groups),
             out_dtype=attributes.out_dtype,
             **_FILTER,
@@ -235,6 +235,7 @@ def _rank(value: relax.Expr) -> int | None:
     return int(ty.ndim) if isinstance(ty, relax.TensorType) else None
 
 
-def _plain(value: Any) -> Any:
-    """TVM's arrays of integers as lists."""
-    return [int(each) for each in value] if hasattr(value, "__len__") else value
+def plain(value: Any) -> Any:
+    """An attribute of a call, TVM's arrays of integers as lists."""
+    is_array = hasattr(value, "__len__") and not isinstance(value, str)
+    return [int(each) for each in value] if is_array else value

@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 from tvm.target import codegen
 
-from hwnas.tvm_worker.building import compile_module, llvm_target
+from hwnas.tvm_worker.building import compile_module, is_gpu, links_cuda, target_of
 from hwnas.tvm_worker.cross_compiling import find_linker
 from hwnas.tvm_worker.kernels import kernels_of
 from hwnas.tvm_worker.messages import CodeTarget, ExportedLibrary, ExportLibrary
@@ -24,11 +24,11 @@ def export_library(request: ExportLibrary) -> ExportedLibrary:
         LoweringError: TVM does not take the model.
         TargetError: LLVM does not know the processor, or there is no linker for it.
     """
-    module = fuse(import_onnx(request.model))
-    kernels = kernels_of(module)
     code = request.target
-    target = llvm_target(code)
-    untuned = list(kernels)
+    module = fuse(import_onnx(request.model), precision=code.precision)
+    kernels = kernels_of(module)
+    target = target_of(code)
+    untuned = [] if is_gpu(target) else list(kernels)
     if request.database is not None:
         from hwnas.tvm_worker.tuning.tuner import apply_database
 
@@ -37,24 +37,39 @@ def export_library(request: ExportLibrary) -> ExportedLibrary:
     if request.twin:
         module = _without_targets(module)
         code = CodeTarget(cores=code.cores)
-        target = llvm_target(code)
+        target = target_of(code)
     executable = compile_module(module, target)
     executable.export_library(request.path, fcompile=find_linker(code))
+    processor = target.host if is_gpu(target) else target
     return ExportedLibrary(
-        str(target.attrs.get("mcpu", "generic")),
-        _triple(target),
+        str(processor.attrs.get("mcpu", "generic")),
+        _triple(processor),
         len(kernels),
         tuple(kernels[name].signature for name in untuned),
+        ("machine code" if links_cuda() else "source") if is_gpu(target) else "",
     )
 
 
-def run_library(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Outputs of a library for each image, `(n, ...)`; it is loaded from its file."""
-    main = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())["main"]
+def run_library(
+    path: Path, images: npt.NDArray[np.float32], *, batch: int = 1, gpu: bool = False
+) -> npt.NDArray[np.float32]:
+    """Outputs of a library for each image, `(n, ...)`; it is loaded from its file.
+
+    Args:
+        path: The file.
+        images: `(n, ...)`.
+        batch: How many it takes at a time; the last image fills up what is left.
+        gpu: Whether a GPU runs it.
+    """
+    device = tvm.cuda() if gpu else tvm.cpu()
+    main = relax.VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
     outputs = []
-    for image in images:
-        found = main(tvm.runtime.tensor(np.ascontiguousarray(image[None])))
-        outputs.append((found if isinstance(found, tvm.runtime.Tensor) else found[0]).numpy())
+    for begin in range(0, len(images), batch):
+        part = images[begin : begin + batch]
+        full = np.concatenate([part, *[part[-1:]] * (batch - len(part))])
+        found = main(tvm.runtime.tensor(full, device))
+        result = (found if isinstance(found, tvm.runtime.Tensor) else found[0]).numpy()
+        outputs.append(result[: len(part)])
     return np.concatenate(outputs)
 
 

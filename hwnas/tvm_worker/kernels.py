@@ -48,6 +48,11 @@ class CompilerKernel:
     is_weight: tuple[bool, ...] = ()
     results: relax.Type | None = None
 
+    @property
+    def forms(self) -> tuple[tuple[tuple[int, ...], str], ...]:
+        """Shape and type of each argument, results included."""
+        return tuple(_shape(parameter) for parameter in self.function.params)
+
 
 def kernel_of(function: tvm.tirx.PrimFunc, name: str = "") -> CompilerKernel:
     """Describe a PrimFunc; without its calls, all that it reads counts as activations.

@@ -15,7 +15,8 @@ import tvm_ffi
 
 from hwnas.errors import HwnasError
 from hwnas.graph import Kernel
-from hwnas.tvm_worker.building import llvm_target
+from hwnas.tvm_worker.building import cuda_compiler, llvm_target, target_of
+from hwnas.tvm_worker.device_timing import time_kernels_on_device, time_networks_on_device
 from hwnas.tvm_worker.frames import read_frame, write_frame
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernels_of, module_of
 from hwnas.tvm_worker.messages import (
@@ -29,6 +30,8 @@ from hwnas.tvm_worker.messages import (
     Done,
     ExportLibrary,
     Failed,
+    FindGpu,
+    FoundGpu,
     Greeting,
     Lower,
     Lowered,
@@ -85,12 +88,15 @@ class Worker:
                 return Results(tuple(Array.of(output) for output in outputs))
             case Time():
                 networks = [self._networks[handle] for handle in request.handles]
-                times = time_networks(networks, warmup=request.warmup, passes=request.passes)
-                return Timed(times)
+                on_gpu = any(network.is_on_gpu for network in networks)
+                time_all = time_networks_on_device if on_gpu else time_networks
+                return Timed(time_all(networks, warmup=request.warmup, passes=request.passes))
             case TimeKernels():
                 network = self._networks[request.handle]
-                times = time_kernels(network, warmup=request.warmup, passes=request.passes)
-                return Timed(times)
+                time_each = time_kernels_on_device if network.is_on_gpu else time_kernels
+                return Timed(time_each(network, warmup=request.warmup, passes=request.passes))
+            case FindGpu():
+                return _found_gpu()
             case ExportLibrary():
                 from hwnas.tvm_worker.exporting import export_library
 
@@ -99,7 +105,10 @@ class Worker:
                 from hwnas.tvm_worker.exporting import run_library
 
                 images = request.images.numpy().astype(np.float32)
-                return Results((Array.of(run_library(Path(request.path), images)),))
+                found = run_library(
+                    Path(request.path), images, batch=request.batch, gpu=request.gpu
+                )
+                return Results((Array.of(found),))
             case WriteC():
                 from hwnas.tvm_worker.c_source import c_network
 
@@ -129,7 +138,9 @@ class Worker:
         found: dict[str, CompilerKernel] = {}
         for number, (name, model) in enumerate(request.models.items()):
             report(f"lowering {name}", number / len(request.models))
-            module = fuse(import_onnx(model), piece=request.pieces)
+            module = fuse(
+                import_onnx(model), piece=request.pieces, precision=request.target.precision
+            )
             kernels = kernels_of(module)
             names = calls_of(module)
             calls[name] = tuple(kernels[call].key for call in names)
@@ -162,11 +173,11 @@ class Worker:
         return Tuned(summary.tuned, summary.reused, summary.trials, summary.seconds, left)
 
     def _build(self, request: BuildNetworks, report: Report) -> BuiltNetworks:
-        target = llvm_target(request.target)
+        target = target_of(request.target)
         modules = {}
         for number, (name, model) in enumerate(request.models.items()):
             report(f"lowering {len(request.models)} networks", number / len(request.models))
-            modules[name] = fuse(import_onnx(model))
+            modules[name] = fuse(import_onnx(model), precision=request.target.precision)
         database = None if request.database is None else Path(request.database)
         if database is not None:
             untuned = untuned_kernels(modules, target, database)
@@ -224,6 +235,12 @@ def _greeting() -> Greeting:
         f"{tvm.__version__}, tvm-ffi {tvm_ffi.__version__}",
         str(tvm.target.codegen.llvm_get_system_cpu()),
     )
+
+
+def _found_gpu() -> FoundGpu:
+    device = tvm.cuda()
+    version = str(device.compute_version).replace(".", "") if device.exist else ""
+    return FoundGpu(version and f"sm_{version}", cuda_compiler())
 
 
 def _record(kernel: CompilerKernel) -> Kernel:

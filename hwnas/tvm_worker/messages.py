@@ -29,6 +29,9 @@ __all__ = [
     "ExportLibrary",
     "ExportedLibrary",
     "Failed",
+    "FindGpu",
+    "FloatPrecision",
+    "FoundGpu",
     "Greeting",
     "Lower",
     "Lowered",
@@ -53,6 +56,9 @@ __all__ = [
 ]
 
 
+FloatPrecision = Literal["float32", "float16", "bfloat16"]
+
+
 class CodeTarget(msgspec.Struct, frozen=True):
     """What code is made for.
 
@@ -61,12 +67,17 @@ class CodeTarget(msgspec.Struct, frozen=True):
         triple: LLVM's triple; empty is this machine's.
         features: LLVM attributes, such as `+neon`.
         cores: Threads that a kernel may use.
+        cuda: Compute capability of a GPU that runs the kernels, such as `sm_90`; the processor
+            then only launches them. Empty where there is none.
+        precision: Of weights and of what is between operators.
     """
 
     cpu: str = "host"
     triple: str = ""
     features: tuple[str, ...] = ()
     cores: int = 1
+    cuda: str = ""
+    precision: FloatPrecision = "float32"
 
 
 class Array(msgspec.Struct, frozen=True):
@@ -93,10 +104,12 @@ class Lower(msgspec.Struct, frozen=True, tag=True):
     Args:
         models: ONNX, by any name.
         pieces: Whether they are pieces of networks, whose outer layout changes do not count.
+        target: What for; only its precision matters.
     """
 
     models: dict[str, bytes]
     pieces: bool = False
+    target: CodeTarget = CodeTarget()
 
 
 class Lowered(msgspec.Struct, frozen=True):
@@ -200,7 +213,10 @@ class Time(msgspec.Struct, frozen=True, tag=True):
 
 
 class TimeKernels(msgspec.Struct, frozen=True, tag=True):
-    """Time the kernels of a network inside it: `Timed`, one row a call, one of an empty call."""
+    """Time the kernels of a network: `Timed`, one row a call.
+
+    On a processor they are timed inside the network, on a GPU each alone, again and again.
+    """
 
     handle: int
     warmup: int
@@ -208,9 +224,25 @@ class TimeKernels(msgspec.Struct, frozen=True, tag=True):
 
 
 class Timed(msgspec.Struct, frozen=True):
-    """Medians over the passes in s: `(thread CPU time, wall time)`."""
+    """Medians over the passes in s: `(thread CPU time, wall time)`, a GPU's own clock twice."""
 
     seconds: tuple[tuple[float, float], ...]
+
+
+class FindGpu(msgspec.Struct, frozen=True, tag=True):
+    """Look for a GPU that TVM can use: `FoundGpu`."""
+
+
+class FoundGpu(msgspec.Struct, frozen=True):
+    """What TVM sees.
+
+    Args:
+        architecture: Its compute capability, such as `sm_90`; empty where there is no GPU.
+        compiler: What makes machine code of CUDA, `nvrtc` or `nvcc`; empty where neither is.
+    """
+
+    architecture: str
+    compiler: str
 
 
 class Release(msgspec.Struct, frozen=True, tag=True):
@@ -244,13 +276,16 @@ class ExportedLibrary(msgspec.Struct, frozen=True):
         cpu: LLVM's name of the processor.
         triple: LLVM's triple.
         kernels: How many different kernels it calls.
-        untuned: Signatures of those without a tuning record.
+        untuned: Signatures of those without a tuning record; a GPU's need none.
+        device_code: What of a GPU's kernels it holds: machine code where CUDA's runtime is
+            installed, elsewhere their source, which is compiled when the library is loaded.
     """
 
     cpu: str
     triple: str
     kernels: int
     untuned: tuple[str, ...]
+    device_code: Literal["", "machine code", "source"] = ""
 
 
 class RunLibrary(msgspec.Struct, frozen=True, tag=True):
@@ -258,11 +293,15 @@ class RunLibrary(msgspec.Struct, frozen=True, tag=True):
 
     Args:
         path: The file.
-        images: `(n, ...)`; the library takes one at a time.
+        images: `(n, ...)`.
+        batch: How many the library takes at a time.
+        gpu: Whether a GPU runs it.
     """
 
     path: str
     images: Array
+    batch: int = 1
+    gpu: bool = False
 
 
 class WriteC(msgspec.Struct, frozen=True, tag=True):
@@ -400,6 +439,7 @@ Request = (
     | Run
     | Time
     | TimeKernels
+    | FindGpu
     | Release
     | ExportLibrary
     | RunLibrary

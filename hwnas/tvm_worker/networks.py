@@ -1,6 +1,6 @@
 """Networks compiled together: kernels that they share are compiled once. Runs where TVM runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from hwnas.tvm_worker.building import compile_module
+from hwnas.tvm_worker.building import compile_module, run_device
 from hwnas.tvm_worker.kernels import CompilerKernel, calls_of, kernel_of, kernels_of, module_of
-from hwnas.tvm_worker.timing import LoadedNetwork
+from hwnas.tvm_worker.timing import Form, LoadedNetwork
 
 __all__ = ["CompiledNetwork", "build_networks", "compile_networks", "untuned_kernels"]
 
@@ -26,12 +26,14 @@ class CompiledNetwork:
         inputs: Shape and type of each input.
         kernels: Keys of its kernels in the order of its calls.
         weight_bytes: Of its kernels.
+        arguments: Shape and type of each argument of each kernel, by the kernel's name there.
     """
 
     function: str
-    inputs: tuple[tuple[tuple[int, ...], str], ...]
+    inputs: tuple[Form, ...]
     kernels: tuple[str, ...]
     weight_bytes: int
+    arguments: Mapping[str, Sequence[Form]]
 
 
 def untuned_kernels(
@@ -59,6 +61,8 @@ def build_networks(
             network.kernels,
             tuple(f"{_PREFIX}{key}" for key in network.kernels),
             network.function,
+            run_device(target),
+            network.arguments,
         )
         for name, network in compiled.items()
     }
@@ -72,7 +76,8 @@ def compile_networks(
     Args:
         modules: By any name.
         target: What for.
-        database: Folder of tuning records, one for every kernel; None builds naive code.
+        database: Folder of tuning records, one for every kernel; None builds naive code, or for a
+            GPU that of default schedules.
     """
     scheduled = _named(_distinct(modules))
     functions = {name: kernel.function for name, kernel in scheduled.items()}
@@ -107,7 +112,9 @@ def _described(module: tvm.IRModule, function: str) -> CompiledNetwork:
         for value in module["main"].params
     )
     weights = sum(named[call].weight_bytes for call in calls)
-    return CompiledNetwork(function, inputs, tuple(named[call].key for call in calls), weights)
+    arguments = {f"{_PREFIX}{kernel.key}": kernel.forms for kernel in named.values()}
+    keys = tuple(named[call].key for call in calls)
+    return CompiledNetwork(function, inputs, keys, weights, arguments)
 
 
 def _distinct(modules: Mapping[str, tvm.IRModule]) -> dict[str, CompilerKernel]:

@@ -17,6 +17,8 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from hwnas.errors import LoweringError
 from hwnas.tvm_worker.channels_last import ChannelsLast
+from hwnas.tvm_worker.half_precision import HalfPrecision
+from hwnas.tvm_worker.messages import FloatPrecision
 
 __all__ = ["fuse", "import_onnx", "plain_target"]
 
@@ -52,13 +54,19 @@ def import_onnx(model: bytes) -> tvm.IRModule:
         ) from error
 
 
-def fuse(module: tvm.IRModule, *, piece: bool = False) -> tvm.IRModule:
-    """Bring maps into channels-last layout, legalise, and fuse into PrimFuncs.
+def fuse(
+    module: tvm.IRModule, *, piece: bool = False, precision: FloatPrecision = "float32"
+) -> tvm.IRModule:
+    """Bring maps into channels-last layout and a precision, legalise, and fuse into PrimFuncs.
+
+    The layout serves GPUs too: images of a batch and places of a map are then one long side of a
+    matrix product, which tiles of any size divide better than the 7x7 places of one late map.
 
     Args:
         module: High-level Relax.
-        piece: Whether it is a piece of a network, whose inputs and results are then maps of that
-            layout, as between pieces.
+        piece: Whether it is a piece of a network, whose inputs and results are then of that layout
+            and precision, as between pieces; those of a network are NCHW and float32.
+        precision: Of weights and of what is between operators.
 
     Raises:
         LoweringError: TVM cannot legalise an operator.
@@ -71,6 +79,7 @@ def fuse(module: tvm.IRModule, *, piece: bool = False) -> tvm.IRModule:
             FoldSmallConstants(),
             ChannelsLast(borders=piece),
             FoldSmallConstants(),
+            HalfPrecision(precision, borders=piece),
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
@@ -81,6 +90,8 @@ def fuse(module: tvm.IRModule, *, piece: bool = False) -> tvm.IRModule:
     try:
         with plain_target():
             return passes(module)
+    except LoweringError:
+        raise
     except (tvm.error.InternalError, ValueError, RuntimeError) as error:
         raise LoweringError(f"TVM cannot lower the network: {_first_line(error)}") from error
 

@@ -1,7 +1,7 @@
 """Times of networks and of the kernels inside them. Runs where TVM runs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,15 @@ from tvm import relax
 from hwnas import _core
 from hwnas.errors import MeasurementError
 
-__all__ = ["KernelWatch", "LoadedNetwork", "empty_calls_s", "time_kernels", "time_networks"]
+__all__ = [
+    "Form",
+    "KernelWatch",
+    "LoadedNetwork",
+    "Seconds",
+    "empty_calls_s",
+    "time_kernels",
+    "time_networks",
+]
 
 _EXAMPLE_SEED = 0
 _BUILTIN = "vm.builtin"
@@ -24,12 +32,14 @@ _MOST_ARGUMENTS = 8  # a watched call takes longer with each; kernels with more 
 
 Call = tuple[str, int, int, int]
 """Function, number of arguments, thread CPU time and wall time in ns."""
+Form = tuple[tuple[int, ...], str]
+"""Shape and type of a tensor."""
 Seconds = tuple[float, float]
 """Thread CPU time and wall time."""
 
 
 class LoadedNetwork:
-    """A network on this machine's processor, inputs filled with standard normal noise.
+    """A network on this machine, inputs filled with standard normal noise.
 
     Args:
         executable: What was compiled.
@@ -37,34 +47,67 @@ class LoadedNetwork:
         kernels: Keys of its kernels in the order of its calls.
         names: Their names in the executable, in the same order.
         function: Its own name there.
+        device: The processor, or a GPU that the executable was made for.
+        arguments: Shape and type of each argument of each kernel, by its name.
     """
 
     def __init__(
         self,
         executable: relax.VMExecutable,
-        inputs: Sequence[tuple[tuple[int, ...], str]],
+        inputs: Sequence[Form],
         kernels: tuple[str, ...] = (),
         names: tuple[str, ...] = (),
         function: str = "main",
+        device: tvm.runtime.Device | None = None,
+        arguments: Mapping[str, Sequence[Form]] | None = None,
     ) -> None:
         self.kernels = kernels
         self.names = names
+        self.device = device or tvm.cpu()
+        self.arguments = arguments or {}
         self._executable = executable
         self._function = function
-        self._main = relax.VirtualMachine(executable, tvm.cpu())[function]
+        self._machine = relax.VirtualMachine(executable, self.device)
+        self._main = self._machine[function]
         self._watched: tuple[relax.VirtualMachine, KernelWatch] | None = None
         rng = np.random.default_rng(_EXAMPLE_SEED)
         self._inputs = [
-            tvm.runtime.tensor(rng.standard_normal(shape).astype(dtype)) for shape, dtype in inputs
+            tvm.runtime.tensor(rng.standard_normal(shape).astype(dtype), self.device)
+            for shape, dtype in inputs
         ]
 
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether a GPU runs it."""
+        return bool(self.device.dlpack_device_type() != tvm.cpu().dlpack_device_type())
+
     def run(self) -> Any:
-        """Run once on the example inputs."""
-        return self._main(*self._inputs)
+        """Run once on the example inputs, and wait for the results."""
+        results = self._main(*self._inputs)
+        if self.is_on_gpu:
+            self.device.sync()
+        return results
+
+    def timer(self) -> Callable[[], float]:
+        """A function that runs it and gives the time on the device in s."""
+        evaluate = self._machine.time_evaluator(self._function, self.device, number=1)
+        return lambda: float(evaluate(*self._inputs).median)
+
+    def kernel(self, name: str) -> tvm.runtime.Module:
+        """The module that holds a kernel.
+
+        Raises:
+            MeasurementError: None does.
+        """
+        for module in self._executable.mod.imports:
+            if module.implements_function(name):
+                return module
+        raise MeasurementError(f"TVM built no kernel {name}")
 
     def run_on(self, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Outputs for given inputs."""
-        found = self._main(*[tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays])
+        given = [tvm.runtime.tensor(np.ascontiguousarray(a), self.device) for a in arrays]
+        found = self._main(*given)
         outputs = [found] if isinstance(found, tvm.runtime.Tensor) else list(found)
         return [output.numpy() for output in outputs]
 
