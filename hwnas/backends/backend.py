@@ -27,6 +27,7 @@ __all__ = [
     "Executable",
     "KernelBackend",
     "KernelBench",
+    "LaunchBackend",
     "LoweredGraphs",
     "MeasuringBackend",
     "ModelBackend",
@@ -133,6 +134,14 @@ class ModelBackend(Protocol):
         Raises:
             LoweringError: The runtime refuses the model, or an input has no fixed shape.
         """
+
+
+@runtime_checkable
+class LaunchBackend(MeasuringBackend, Protocol):
+    """Hardware with a clock of its own, whose latencies leave out what the host adds."""
+
+    def launch_s(self, executable: Executable) -> npt.NDArray[np.float64]:
+        """Samples `(n,)` in s of what one launch takes the host beside the work."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""`hwnas measure`: latency of a whole model."""
+"""`hwnas measure`: latency and energy of a whole model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,17 +62,35 @@ def measure(
     low, high, spread = (
         format_metric(value, "latency_s") for value in (latency.low, latency.high, latency.spread)
     )
+    text = (
+        f"{format_metric(latency.value, 'latency_s')} (95 % interval {low} to {high}, spread "
+        f"{spread}, {latency.repeats} repeats, {latency.outliers} outliers kept), measured on "
+        f"{target} with {found.source.runtime}, {device.how}"
+    )
+    if found.launch is not None:
+        text += f"\nlaunch: {format_metric(found.launch.value, 'latency_s')} beside, on the host"
+    if found.energy is None:
+        text += f"\nenergy: not known, {found.no_energy}"
+    else:
+        energy = format_metric(found.energy.value, "energy_j")
+        interval = 100.0 * found.energy.relative_interval
+        text += (
+            f"\nenergy: {energy} (within {interval:.1f} %) above {found.idle_power_w:.1f} W idle"
+        )
     console.emit(
         {
             "model": str(model),
             "target": target,
             "threads": device.runtime.threads,
+            "how": device.how,
             "runtime": found.source.runtime,
             "fingerprint": found.source.fingerprint,
             "latency_s": vars(latency),
+            "launch_s": None if found.launch is None else vars(found.launch),
+            "energy_j": None if found.energy is None else vars(found.energy),
+            "idle_power_w": found.idle_power_w,
+            "no_energy": found.no_energy,
             "provenance": "measured",
         },
-        f"{format_metric(latency.value, 'latency_s')} (95 % interval {low} to {high}, spread "
-        f"{spread}, {latency.repeats} repeats, {latency.outliers} outliers kept), measured on "
-        f"{target} with {found.source.runtime}, {device.runtime.threads} thread(s)",
+        text,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TRIALS = "trials"
 _PRECISIONS = {"fp32": "float32", "tf32": "tf32", "fp16": "float16", "bf16": "bfloat16"}
-_SETTINGS: dict[str, tuple[click.ParamType, str]] = {
+_SETTINGS: dict[str, tuple[Any, str]] = {
     "threads": (click.IntRange(1, 1024), "Threads of one network."),
     "batch": (click.IntRange(1, 256), "Inputs at once, on GPUs; costs are those of a batch."),
     "dtype": (click.Choice(list(_PRECISIONS)), "Of weights and activations, on GPUs."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwnas.cli.command import command
-from hwnas.cli.options import table_option, target_option, settings_options
+from hwnas.cli.options import settings_options, table_option, target_option
 from hwnas.console import Console
 
 if TYPE_CHECKING:

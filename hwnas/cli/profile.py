@@ -71,4 +71,8 @@ def profile(
             f"{summary.weak} blocks are less certain than wanted, the worst within "
             f"{100 * summary.worst_relative_interval:.1f} %: raise --limit on a busy machine"
         )
+    for reason, share in summary.slowed_by.items():
+        console.note(
+            f"the device's clocks were kept low in {100 * share:.0f} % of the readings: {reason}"
+        )
     console.emit({**vars(summary), "table": str(path), "fingerprint": device.fingerprint}, text)

@@ -100,6 +100,9 @@ def compile_costs(
     table: CostTable,
     source: Source,
     metrics: Sequence[str] = ("latency_s", "energy_j", MEMORY),
+    *,
+    optional: Collection[str] = (),
+    memory_scale: float = 1.0,
 ) -> CompiledCosts:
     """Compile a space against the rows of one target.
 
@@ -107,17 +110,27 @@ def compile_costs(
     block can choose among the results of several earlier ones it is an upper bound: what may still
     be read counts as live.
 
+    Args:
+        space: The space.
+        table: The rows.
+        source: Target and runtime.
+        metrics: What to compile.
+        optional: Metrics that are left out where the table has no row of them at all: energy, on
+            devices where nothing counts it.
+        memory_scale: Factor on the counted bytes, for batches and other precisions than float32.
+
     Raises:
         TableError: A block of the space has no row; how many, and what to run, is said.
     """
     fragments = fragments_by_slot(space)
+    known = [m for m in metrics if m not in optional or any(table.rows(source, m))]
     columns = [
-        _memory_column(space, fragments)
+        _memory_column(space, fragments, memory_scale)
         if metric == MEMORY
         else _table_column(space, table, source, metric, fragments)
-        for metric in metrics
+        for metric in known
     ]
-    return assemble_costs(space, source, metrics, columns)
+    return assemble_costs(space, source, known, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +185,9 @@ def assemble_costs(
     )
 
 
-def _memory_column(space: SearchSpace, fragments: Sequence[Sequence[Fragment]]) -> CostColumn:
+def _memory_column(
+    space: SearchSpace, fragments: Sequence[Sequence[Fragment]], scale: float
+) -> CostColumn:
     """Peaks of the blocks, beside the results of earlier blocks that later ones may read.
 
     What a block's own decisions leave open about such a result is taken at its largest. A block
@@ -205,7 +220,7 @@ def _memory_column(space: SearchSpace, fragments: Sequence[Sequence[Fragment]]) 
             if which not in peaks:
                 still = [fragment.graph.inputs[i] for i in kept]
                 peaks[which] = float(peak_activation_bytes(fragment.graph, still) + beside)
-            costs.append(peaks[which])
+            costs.append(scale * peaks[which])
         slots.append(np.array(costs))
     return CostColumn(tuple(slots), "modelled", Calibration())
 

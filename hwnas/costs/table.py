@@ -39,6 +39,11 @@ _PROVENANCES = ("measured", "simulated", "modelled", "published")
 _BUSY_TIMEOUT_S = 30.0
 _Sample = tuple[int, str, float, float]
 
+_STATES = """
+CREATE TABLE IF NOT EXISTS device_state (
+    session INTEGER NOT NULL, elapsed_s REAL NOT NULL, clock_hz REAL, memory_clock_hz REAL,
+    temperature_c REAL, power_w REAL, throttled_by TEXT NOT NULL);
+"""  # tables from before GPUs could be watched lack it
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS target (
@@ -63,6 +68,7 @@ CREATE TABLE IF NOT EXISTS sample (
     session INTEGER NOT NULL, position INTEGER NOT NULL, item INTEGER NOT NULL,
     latency_s REAL NOT NULL, wall_s REAL NOT NULL,
     PRIMARY KEY (session, position)) WITHOUT ROWID;
+{_STATES}
 INSERT OR IGNORE INTO meta VALUES ('schema', '{SCHEMA_VERSION}');
 """
 
@@ -233,6 +239,29 @@ class CostTable:
             connection.executemany(
                 "INSERT INTO sample SELECT ?, ?, number, ?, ? FROM item WHERE key = ?",
                 ((session, at, latency, wall, key) for at, key, latency, wall in samples),
+            )
+
+    def add_state(
+        self,
+        session: int,
+        elapsed_s: float,
+        numbers: tuple[float | None, float | None, float | None, float | None],
+        throttled_by: Sequence[str],
+    ) -> None:
+        """Note the state of a device during a session.
+
+        Args:
+            session: Its number.
+            elapsed_s: Since the session began.
+            numbers: Clock and memory clock in Hz, temperature in degrees Celsius, power in W; None
+                where the device does not tell.
+            throttled_by: What keeps the clocks low.
+        """
+        with self._transaction("write to") as connection:
+            connection.execute(_STATES)
+            connection.execute(
+                "INSERT INTO device_state VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (session, elapsed_s, *numbers, ", ".join(throttled_by)),
             )
 
     def merge(self, other: "CostTable") -> int:

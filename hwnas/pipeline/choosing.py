@@ -10,7 +10,16 @@ from hwnas.costs import CompiledCosts, CostTable
 from hwnas.costs.published import PUBLISHED
 from hwnas.errors import PluginError, TargetError
 from hwnas.lowering import random_weights
-from hwnas.profiling import Estimate, Protocol, backend_for, measure_networks, space_anchors
+from hwnas.profiling import (
+    EnergyMeter,
+    Estimate,
+    NoMeterError,
+    Protocol,
+    backend_for,
+    find_meter,
+    measure_networks,
+    space_anchors,
+)
 from hwnas.progress import Progress, silent
 from hwnas.search import Budgets, Front
 from hwnas.search.run_records import Candidate, CostFigure
@@ -56,7 +65,8 @@ def choose(
 ) -> Choice:
     """Measure the picked member, and others by growing error until one keeps the budgets.
 
-    Where the target cannot be measured, predictions decide.
+    Where the target cannot be measured, predictions decide; so they do for energy where nothing
+    counts it.
 
     Args:
         front: Not empty.
@@ -78,6 +88,7 @@ def choose(
     anchors = (
         {} if table is None else space_anchors(costs.space, backend, target, table, costs.source)
     )
+    meter = _energy_meter(target, budgets)
     tried: list[Candidate] = []
     indices: list[int] = []
     for group in _groups(order[:_MOST]):
@@ -97,6 +108,9 @@ def choose(
         )
         for index in group:
             measured = {"latency_s": measured_figure(found[str(index)])}
+            if meter is not None:
+                energy = meter.energy_of(executables[str(index)])
+                measured["energy_j"] = measured_figure(energy)
             tried.append(_candidate(front, index, predicted[index], measured, budgets))
             indices.append(index)
         kept = [position for position, candidate in enumerate(tried) if candidate.kept]
@@ -106,6 +120,16 @@ def choose(
     nearest = int(np.argmin(excess))
     tried.append(tried.pop(nearest))
     return Choice(indices[nearest], tuple(tried))
+
+
+def _energy_meter(target: Target, budgets: Budgets) -> EnergyMeter | None:
+    """What measures energy, where a budget of it has to be kept and there is something."""
+    if all(budget.metric != "energy_j" for budget in budgets.limits):
+        return None
+    try:
+        return find_meter(target)
+    except NoMeterError:
+        return None
 
 
 def _measuring_backend(

@@ -24,7 +24,7 @@ from hwnas.costs.published import (
 from hwnas.costs.published_file import PublishedFile, read_published_file
 from hwnas.errors import TableError
 from hwnas.graph import Kernel, count_graph
-from hwnas.profiling.cost_rows import cost_row, modelled_energy_row, timestamp
+from hwnas.profiling.cost_rows import cost_row, modelled_energy_rows, timestamp
 from hwnas.profiling.estimate import Estimate
 from hwnas.profiling.units import describe_kernel, units_of
 from hwnas.spaces import SearchSpace
@@ -156,7 +156,7 @@ def _write(
         graph = units[key].fragment.graph
         kernels.append(describe_kernel(key, graph))
         rows.append(cost_row(key, source, "latency_s", estimate, provenance, taken))
-        rows.append(modelled_energy_row(key, source, count_graph(graph), target, taken))
+        rows += modelled_energy_rows(key, source, count_graph(graph), target, taken)
     table.put_target(source.fingerprint, target.name, msgspec.json.encode(target).decode())
     table.put(rows, kernels)
     log.info("%d of %d blocks of %s from %s", len(estimates), len(units), space.name, source)

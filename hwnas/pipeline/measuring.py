@@ -1,18 +1,20 @@
-"""Latency of a finished model on a target: ONNX, or what else its runtime loads."""
+"""Latency and energy of a finished model on a target: ONNX, or what else its runtime loads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from hwnas.backends import MeasuringBackend, ModelBackend
+from hwnas.backends import LaunchBackend, MeasuringBackend, ModelBackend
 from hwnas.costs import CostTable, Source
-from hwnas.errors import LoweringError, TargetError
+from hwnas.errors import LoweringError, MeasurementError, TargetError
 from hwnas.lowering.model_file import check_size
 from hwnas.profiling import (
     Estimate,
     Protocol,
     backend_for,
+    estimate_median,
+    find_meter,
     measure_networks,
     reference_anchor,
     source_of,
@@ -30,7 +32,11 @@ class MeasuredModel:
     """Latency of a model.
 
     Args:
-        latency: In s.
+        latency: In s; on devices with a clock of their own, without what the host adds.
+        launch: What the host adds to each run, in s, on such devices.
+        energy: Of one run in J, above idle.
+        idle_power_w: What was taken off.
+        no_energy: Why energy is not known; empty if it is.
         source: Target and runtime.
         size_bytes: Of the file.
     """
@@ -38,6 +44,10 @@ class MeasuredModel:
     latency: Estimate
     source: Source
     size_bytes: int
+    launch: Estimate | None = None
+    energy: Estimate | None = None
+    idle_power_w: float | None = None
+    no_energy: str = ""
 
 
 def measure_model(
@@ -70,8 +80,9 @@ def measure_model(
     if not available.works:
         raise TargetError(f"{target.name}: {available.reason}; {available.remedy}")
     source = source_of(target, backend)
+    executable = backend.compile_model(path, target, progress=progress)
     found = measure_networks(
-        {"model": backend.compile_model(path, target, progress=progress)},
+        {"model": executable},
         target,
         backend,
         protocol=protocol,
@@ -79,4 +90,14 @@ def measure_model(
         anchors=None if table is None else reference_anchor(backend, target, table, source),
         progress=progress,
     )
-    return MeasuredModel(found["model"], source, size)
+    launch = None
+    if isinstance(backend, LaunchBackend):
+        launch = estimate_median(backend.launch_s(executable))
+    measured = MeasuredModel(found["model"], source, size, launch)
+    progress("measuring energy", 1.0)
+    try:
+        meter = find_meter(target)
+        energy = meter.energy_of(executable)
+    except MeasurementError as error:
+        return replace(measured, no_energy=str(error))
+    return replace(measured, energy=energy, idle_power_w=meter.idle_power_w)

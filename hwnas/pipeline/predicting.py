@@ -23,7 +23,7 @@ from hwnas.graph.graph import WEIGHT_MARK
 from hwnas.lowering.model_file import ModelFile, read_model
 from hwnas.lowering.onnx_kernels import divide
 from hwnas.profiling import Estimate, backend_for, source_of, sum_of_estimates
-from hwnas.profiling.cost_rows import kernel_source, modelled_energy_row, timestamp
+from hwnas.profiling.cost_rows import kernel_source, modelled_energy_rows, timestamp
 from hwnas.profiling.profiler import modelled_rows
 from hwnas.profiling.units import describe_kernel
 from hwnas.progress import Progress, silent
@@ -188,8 +188,8 @@ def _looked_up(
     taken = timestamp()
     for key, graph in graphs.items():
         if _ENERGY not in known[key]:
-            row = modelled_energy_row(key, source, count_graph(graph), target, taken)
-            known[key][_ENERGY] = row
+            for row in modelled_energy_rows(key, source, count_graph(graph), target, taken):
+                known[key][_ENERGY] = row
     return _prediction(source, described, counts, known, 0, backend)
 
 

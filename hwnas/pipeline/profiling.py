@@ -38,7 +38,7 @@ def costs_of(
         TableError: The table cannot be read or written.
     """
     try:
-        return compile_costs(space, table, source_of(target, backend_for(target, table)))
+        return _compiled(space, target, table)
     except (PluginError, TableError, TargetError) as error:
         log.info("no costs of the target's own: %s", error)
     published = published_costs(space, table, target.fingerprint)
@@ -54,4 +54,15 @@ def costs_of(
         rng=np.random.default_rng(seed),
         progress=progress,
     )
-    return compile_costs(space, table, source_of(target, backend_for(target, table)))
+    return _compiled(space, target, table)
+
+
+def _compiled(space: SearchSpace, target: Target, table: CostTable) -> CompiledCosts:
+    source = source_of(target, backend_for(target, table))
+    return compile_costs(
+        space,
+        table,
+        source,
+        optional=("energy_j",) if target.energy.source == "nvml" else (),
+        memory_scale=target.activation_scale,
+    )

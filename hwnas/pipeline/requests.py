@@ -70,7 +70,7 @@ class SearchRequest:
 
     space: str
     target: str = "cpu"
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     limits: tuple[Limit, ...] = ()
     strategy: str = "nsga2"
     estimator: str = "supernet"

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.backends import TuningBudget
 from hwnas.costs import CompiledCosts, CostTable
-from hwnas.errors import BudgetError, PluginError, SpaceError
+from hwnas.errors import BudgetError, PluginError, SpaceError, TableError
 from hwnas.estimators import available_estimators
 from hwnas.pipeline.choosing import Choice, choose
 from hwnas.pipeline.estimating import TrainedEstimator, make_estimator
@@ -143,7 +143,14 @@ def resolve_budgets(request: SearchRequest, costs: CompiledCosts) -> Budgets:
 
     Raises:
         QuantityError: Two limits on one metric.
+        TableError: A metric is not known on the target.
     """
+    unknown = [limit.metric for limit in request.limits if limit.metric not in costs.metrics]
+    if unknown:
+        raise TableError(
+            f"{unknown[0]} is not known on target {request.target}: nothing counted it there when "
+            "the table was made (`hwnas doctor` says whether something does); leave the budget out"
+        )
     largest = costs.cost(costs.space.largest().row()[None])[0].tolist()
     known = dict(zip(costs.metrics, largest, strict=True))
     budgets = [

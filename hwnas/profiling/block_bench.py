@@ -12,15 +12,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hwnas.backends import BlockBackend, BlockExecutable, Executable
+from hwnas.backends import BlockBackend, BlockExecutable, Executable, LaunchBackend
 from hwnas.costs import Cost, CostTable, Source
 from hwnas.errors import MeasurementError
-from hwnas.graph import Graph, GraphBuilder, count_graph, kernel_key
+from hwnas.graph import Graph, GraphBuilder, kernel_key
 from hwnas.lowering import random_weights
-from hwnas.profiling.cost_rows import cost_row, modelled_energy_row, timestamp
-from hwnas.profiling.estimate import Estimate
+from hwnas.profiling.block_energy import BlockEnergy
+from hwnas.profiling.cost_rows import cost_row, timestamp
+from hwnas.profiling.device_watch import DeviceWatch
+from hwnas.profiling.estimate import estimate_median
 from hwnas.profiling.protocol import Protocol
-from hwnas.profiling.rapl import RaplCounter, find_rapl
 from hwnas.profiling.recorder import Recorder
 from hwnas.profiling.reference import reference_graph, reference_key
 from hwnas.profiling.units import (
@@ -96,6 +97,8 @@ class BlockBench:
         }
         fixed = {reference_key(), EMPTY_KEY}
         self._recorder = Recorder(table, source, {*units, *self._networks, *fixed})
+        self._energy = BlockEnergy(target, source, table, EMPTY_KEY)
+        self.watch = DeviceWatch(target, table, self._recorder.session)
 
     def run(self, missing: dict[str, Unit], progress: Progress) -> None:
         """Measure the missing units, batch by batch, and write their rows."""
@@ -118,12 +121,13 @@ class BlockBench:
                 now = time.monotonic()
                 if now - reviewed > _REVIEW_S:
                     needy = self._needy(wanted)
+                    self.watch.note()
                     reviewed = time.monotonic()
                     share = max(1.0 - len(needy) / len(wanted), (now - begin) / limit)
                     text = f"{len(wanted) - len(needy)} of {len(wanted)} settled"
                     progress(f"measuring, batch {number + 1} of {len(batches)}: {text}", share)
             self._recorder.flush()
-            self._write(pool, {key for key in missing if key in pool}, networks)
+            self._write(pool, {key for key in missing if key in pool}, networks, empty, progress)
 
     def _round(
         self,
@@ -258,16 +262,15 @@ class BlockBench:
         pool: _Pool,
         measured: set[str],
         networks: dict[str, Executable],
+        empty: Executable,
+        progress: Progress,
     ) -> None:
         """Turn samples into rows: blocks without the cost of a dispatch, networks as they are."""
         found = self._recorder.estimates()
         dispatch = found[EMPTY_KEY].value
-        meter = find_rapl() if self._target.energy.source == "rapl" else None
-        idle_w = meter.idle_power_w() if meter is not None else 0.0
         taken = timestamp()
         graphs = {key: self._units[key].fragment.graph for key in measured}
         graphs |= {key: self._space.network(a) for key, a in self._networks.items()}
-        executables = {key: instances[0] for key, instances in pool.items()} | networks
         rows, kernels = [], []
         for key, graph in graphs.items():
             if key not in found:
@@ -276,30 +279,25 @@ class BlockBench:
                 )
             estimate = found[key] if key in networks else found[key].less(dispatch)
             rows.append(cost_row(key, self._source, "latency_s", estimate, "measured", taken))
-            rows.append(self._energy_row(key, graph, executables[key], meter, idle_w, taken))
             kernels.append(describe_kernel(key, graph))
         reference = found[reference_key()]
         rows.append(
             cost_row(reference_key(), self._source, "latency_s", reference, "measured", taken)
         )
-        kernels.append(describe_kernel(key, reference_graph()))
+        kernels.append(describe_kernel(reference_key(), reference_graph()))
+        blocks = {key: pool[key][0] for key in measured}
+        rows += self._energy.rows(graphs, blocks, networks, progress)
+        rows += self._launch_rows(empty, taken)
+        kernels.append(describe_kernel(EMPTY_KEY, _empty_graph()))
         self._table.put(rows, kernels)
         self._table.put_networks(
             self._space.name, {a.indices: key for key, a in self._networks.items()}
         )
         log.info("%s: %d rows from %s", self._space.name, len(rows), self._source.runtime)
 
-    def _energy_row(
-        self,
-        key: str,
-        graph: Graph,
-        executable: Executable,
-        meter: RaplCounter | None,
-        idle_w: float,
-        taken: str,
-    ) -> Cost:
-        if meter is None:
-            return modelled_energy_row(key, self._source, count_graph(graph), self._target, taken)
-        value = meter.energy_of(executable.run, idle_w)
-        estimate = Estimate(value, value, value, 0.0, 1, 0)
-        return cost_row(key, self._source, "energy_j", estimate, "measured", taken)
+    def _launch_rows(self, empty: Executable, taken: str) -> list[Cost]:
+        """What the host adds to each run, on devices whose latency is their own."""
+        if not isinstance(self._backend, LaunchBackend):
+            return []
+        estimate = estimate_median(self._backend.launch_s(empty))
+        return [cost_row(EMPTY_KEY, self._source, "launch_s", estimate, "measured", taken)]

@@ -7,7 +7,7 @@ from hwnas.graph import GraphCounts
 from hwnas.profiling.estimate import Estimate
 from hwnas.targets import Target
 
-__all__ = ["cost_row", "kernel_source", "modelled_energy_row", "timestamp"]
+__all__ = ["cost_row", "kernel_source", "modelled_energy_rows", "timestamp"]
 
 
 def cost_row(
@@ -35,13 +35,15 @@ def cost_row(
     )
 
 
-def modelled_energy_row(
+def modelled_energy_rows(
     key: str, source: Source, counts: GraphCounts, target: Target, taken: str
-) -> Cost:
-    """Energy from operations and bytes by the target's constants."""
+) -> list[Cost]:
+    """Energy from operations and bytes by the target's constants; no row if it has none."""
+    if target.energy.source == "nvml":
+        return []
     value = modelled_energy_j(counts, target.energy)
     estimate = Estimate(value, value, value, 0.0, 0, 0)
-    return cost_row(key, source, "energy_j", estimate, "modelled", taken)
+    return [cost_row(key, source, "energy_j", estimate, "modelled", taken)]
 
 
 def kernel_source(source: Source) -> Source:

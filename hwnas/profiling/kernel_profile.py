@@ -21,7 +21,7 @@ from hwnas.costs import (
 from hwnas.errors import MeasurementError
 from hwnas.graph import Graph, GraphCounts, Kernel, count_graph, kernel_key
 from hwnas.lowering import Weights, random_weights
-from hwnas.profiling.cost_rows import cost_row, modelled_energy_row, timestamp
+from hwnas.profiling.cost_rows import cost_row, modelled_energy_rows, timestamp
 from hwnas.profiling.estimate import Estimate, sum_of_estimates
 from hwnas.profiling.protocol import Protocol
 from hwnas.profiling.recorder import Recorder
@@ -249,7 +249,7 @@ class KernelProfile:
 
         def add(key: str, estimate: Estimate, counts: GraphCounts) -> None:
             rows.append(cost_row(key, self._source, "latency_s", estimate, "measured", taken))
-            rows.append(modelled_energy_row(key, self._source, counts, self._target, taken))
+            rows.extend(modelled_energy_rows(key, self._source, counts, self._target, taken))
 
         for key in kernels:
             facts = self._facts[key]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from hwnas.errors import MeasurementError, TargetError
 from hwnas.graph import Graph, Kernel
 from hwnas.profiling.block_bench import BlockBench
 from hwnas.profiling.cost_rows import cost_row, timestamp
+from hwnas.profiling.energy_meter import counts_energy
 from hwnas.profiling.estimate import Estimate
 from hwnas.profiling.kernel_profile import KernelProfile
 from hwnas.profiling.protocol import Protocol
@@ -47,6 +48,7 @@ class ProfileSummary:
         median_relative_spread: Median over blocks of spread relative to the median; NaN if none.
         worst_relative_interval: Largest interval relative to its median; NaN if none.
         weak: Blocks whose interval stayed above what was asked.
+        slowed_by: What kept the device's clocks low, with the share of readings.
     """
 
     units: int
@@ -55,6 +57,7 @@ class ProfileSummary:
     median_relative_spread: float
     worst_relative_interval: float
     weak: int
+    slowed_by: Mapping[str, float] = field(default_factory=dict)
 
 
 def source_of(target: Target, backend: Backend) -> Source:
@@ -110,7 +113,9 @@ def profile_space(
     source = source_of(target, backend)
     table.put_target(source.fingerprint, target.name, msgspec.json.encode(target).decode())
     units = units_of(space)
-    known = table.lookup(source, "latency_s")
+    known = set(table.lookup(source, "latency_s"))
+    if counts_energy(target):
+        known &= set(table.lookup(source, "energy_j"))
     missing = {key: unit for key, unit in units.items() if key not in known}
     if isinstance(backend, ModellingBackend):
         graphs = {key: unit.fragment.graph for key, unit in missing.items()}
@@ -118,6 +123,7 @@ def profile_space(
         return ProfileSummary(len(units), len(missing), time.monotonic() - begin, 0.0, 0.0, 0)
     settings = protocol or Protocol()
     wanted = missing or not table.networks(space.name)
+    slowed_by: Mapping[str, float] = {}
     if isinstance(backend, KernelBackend):
         if wanted:
             profile = KernelProfile(space, target, backend, source, table, settings, rng)
@@ -126,6 +132,7 @@ def profile_space(
         if wanted:
             bench = BlockBench(space, units, target, backend, source, table, settings, rng)
             bench.run(missing, progress)
+            slowed_by = bench.watch.slowed_by()
     else:
         raise TargetError(f"backend {backend.name!r} measures neither blocks nor kernels")
     rows_by_key = table.lookup(source, "latency_s")
@@ -147,6 +154,7 @@ def profile_space(
         float(np.median(spreads)) if spreads else float("nan"),
         max(intervals, default=float("nan")),
         sum(interval > settings.interval for interval in intervals),
+        slowed_by,
     )
 
 

@@ -47,6 +47,11 @@ class Recorder:
                     self._append(key, latency, number)
         self._number = len(earlier)
 
+    @property
+    def session(self) -> int:
+        """Number of this session in the table."""
+        return self._session
+
     def add(self, items: Sequence[str], seconds: np.ndarray) -> None:
         """Record one sample of each item, a key or `<key>#<instance>`.
 

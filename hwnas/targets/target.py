@@ -25,6 +25,7 @@ __all__ = ["MAX_BATCH", "MAX_THREADS", "Settings", "Target"]
 
 MAX_THREADS = 1024
 MAX_BATCH = 256
+_BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # of one number
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,13 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.local:
             return ""
         return machine.processor() if self.gpu is None else machine.graphics_processor()
+
+    @property
+    def activation_scale(self) -> float:
+        """Bytes of activations relative to one input in float32."""
+        if self.gpu is None:
+            return 1.0
+        return self.gpu.batch * _BYTES[self.runtime.precision] / _BYTES["float32"]
 
     @property
     def how(self) -> str:

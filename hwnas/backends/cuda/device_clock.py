@@ -7,6 +7,7 @@ of its parts.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -57,7 +58,7 @@ class CudaClock:
 
     def __init__(self) -> None:
         self.l2_bytes = int(torch.cuda.get_device_properties().L2_cache_size)
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         # Recordings never run at the same time and nobody reads a result later, so all may use
         # the same memory.
         self._pool = torch.cuda.graph_pool_handle()
@@ -113,13 +114,12 @@ class _CudaRecording:
         self._graph.replay()
         torch.cuda.synchronize()
         return 1e-3 * np.array(  # torch gives milliseconds
-            [
-                [begin.elapsed_time(end) for begin, end in zip(row, row[1:], strict=False)]
-                for row in self._marks
-            ]
+            [[begin.elapsed_time(end) for begin, end in pairwise(row)] for row in self._marks]
         )
 
 
 def _event() -> torch.cuda.Event:
     # External: a node of the graph that takes the time whenever the graph runs.
-    return torch.cuda.Event(enable_timing=True, external=True)
+    return torch.cuda.Event(  # type: ignore[no-untyped-call]
+        enable_timing=True, external=True
+    )

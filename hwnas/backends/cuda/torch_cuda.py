@@ -1,7 +1,7 @@
 """Torch on a GPU: blocks by `torch.compile`, networks as one CUDA graph of them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from time import perf_counter
 
@@ -38,7 +38,7 @@ class TorchCudaBackend:
 
     Args:
         clock: The device; that of CUDA by default.
-        programs: Compiled blocks.
+        programs: Compiled blocks; by default those of this process.
     """
 
     name = "cuda"
@@ -48,7 +48,7 @@ class TorchCudaBackend:
         self, clock: DeviceClock | None = None, programs: ProgramCache | None = None
     ) -> None:
         self._given_clock = clock
-        self._programs = programs or ProgramCache()
+        self._programs = programs or _shared_programs()
         self._rotations: dict[TensorForm, InputRotation] = {}
 
     def is_available(self, target: Target) -> Availability:
@@ -64,7 +64,7 @@ class TorchCudaBackend:
 
     def runtime(self, target: Target) -> str:  # noqa: ARG002 (the contract gives it)
         """Versions of torch, CUDA and cuDNN."""
-        cudnn = torch.backends.cudnn.version()
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         return f"torch {torch.__version__} cuda {torch.version.cuda} cudnn {cudnn}"
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> TorchExecutable:
@@ -141,7 +141,7 @@ class TorchCudaBackend:
 
     @cached_property
     def _clock(self) -> DeviceClock:
-        return self._given_clock or CudaClock()
+        return self._given_clock or _shared_clock()
 
     def _set_tf32(self, form: TensorForm) -> None:
         torch.backends.cuda.matmul.allow_tf32 = form.tf32
@@ -157,9 +157,7 @@ class TorchCudaBackend:
         return self._rotations[form]
 
     @torch.no_grad()
-    def _calls(
-        self, graph: Graph, weights: Weights, target: Target
-    ) -> dict[Piece, list[Call]]:
+    def _calls(self, graph: Graph, weights: Weights, target: Target) -> dict[Piece, list[Call]]:
         """Programs of all pieces; those of one block stand under its first piece."""
         form = tensor_form(target.runtime.precision)
         self._set_tf32(form)
@@ -197,6 +195,16 @@ class TorchCudaBackend:
         )
 
 
+@lru_cache(maxsize=1)
+def _shared_programs() -> ProgramCache:
+    return ProgramCache()
+
+
+@lru_cache(maxsize=1)
+def _shared_clock() -> CudaClock:
+    return CudaClock()
+
+
 def _with_batch(shape: tuple[int, ...], target: Target) -> tuple[int, ...]:
     """A shape for one input as that of a batch.
 
@@ -207,5 +215,8 @@ def _with_batch(shape: tuple[int, ...], target: Target) -> tuple[int, ...]:
     if batch == 1:
         return shape
     if not shape or shape[0] != 1:
-        raise LoweringError(f"an input of shape {shape} cannot be given in batches: its first axis is no batch of 1")
+        raise LoweringError(
+            f"an input of shape {shape} cannot be given in batches: its first axis is no batch "
+            "of 1"
+        )
     return (batch, *shape[1:])

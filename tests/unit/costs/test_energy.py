@@ -4,7 +4,7 @@ from hwnas.targets import EnergyModel
 
 
 def test_energy_is_linear_in_operations_and_in_bytes():
-    model = EnergyModel("model", 2.0, 3.0, "none")
+    model = EnergyModel("model", "none", 2.0, 3.0)
 
     counts = GraphCounts(macs=5, params=0, activation_bytes=7, weight_bytes=11, nodes=1)
 

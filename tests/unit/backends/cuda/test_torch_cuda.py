@@ -131,9 +131,7 @@ def test_a_block_reads_what_the_block_before_it_writes(backend, clock, gpu):
         results.insert(0, blocks[name].execute(blocks[name].fitting(results)))
 
     (last,) = results[0].values()
-    np.testing.assert_allclose(
-        last.numpy(), expected(graph, weights, x), rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(last.numpy(), expected(graph, weights, x), rtol=1e-4, atol=1e-4)
 
 
 def test_in_a_network_with_branches_earlier_results_count_too(backend, gpu):
@@ -214,7 +212,7 @@ def test_an_input_without_a_batch_axis_is_refused_in_batches(backend, gpu):
     g = GraphBuilder("flat")
     g.output(g.relu(g.input("input", (7,))), "output")
 
-    with pytest.raises(LoweringError, match="its first axis is no batch of 1"):
+    with pytest.raises(LoweringError, match="its first axis is no batch "):
         backend.compile(g.build(), {}, gpu(batch=2))
 
 
