@@ -124,14 +124,13 @@ def _compare(request: ExportRequest, written: Written) -> Numerics:
         )
     difference = np.abs(written.logits.astype(np.float64) - request.logits)
     largest = float(difference.max(initial=0.0))
-    if not largest <= request.tolerance:  # a NaN is a difference
+    allowed = request.tolerance + written.rounding
+    if not largest <= allowed:  # a NaN is a difference
         raise ExportError(
             f"the written model differs from the trained network by {largest:.3g} in a logit, "
-            f"allowed is {request.tolerance:g}: the export is not kept"
+            f"allowed is {allowed:g}: the export is not kept"
         )
-    return Numerics(
-        largest, request.tolerance, len(request.images), request.reference, written.runtime
-    )
+    return Numerics(largest, allowed, len(request.images), request.reference, written.runtime)
 
 
 def _architecture(request: ExportRequest) -> dict[str, Any]:

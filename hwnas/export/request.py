@@ -28,7 +28,8 @@ class Deployment:
         code: What LLVM is told of it.
         tuning: Folder of tuning records; None if there are none.
         tuned_as: The target for which profiling makes those records; empty if none does.
-        costs_by_tvm: Whether costs of this device are those of TVM's tuned kernels.
+        costs_by_tvm: Whether costs of this device are those of TVM's kernels.
+        batch: Inputs that the code takes at once.
     """
 
     target: TargetRecord = field(default_factory=_this_machine)
@@ -36,6 +37,7 @@ class Deployment:
     tuning: Path | None = None
     tuned_as: str = ""
     costs_by_tvm: bool = False
+    batch: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ class Written:
         target: The device that the file is for, if not any on which its runtime runs.
         not_its_costs: Why times and energies that the request states are not this file's; they
             are left out of the receipt then.
+        rounding: How far a logit may be off, above the request's tolerance, because the file
+            computes in fewer bits.
     """
 
     model: str
@@ -85,3 +89,4 @@ class Written:
     notes: tuple[str, ...] = ()
     target: TargetRecord | None = None
     not_its_costs: str = ""
+    rounding: float = 0.0

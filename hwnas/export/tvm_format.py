@@ -6,6 +6,10 @@ is there. Without one the library is right and slow, and the receipt says so.
 The library is checked by loading its file. One for another architecture is run by qemu, if that is
 there and `HWNAS_TVM_AARCH64` names a folder with that architecture's wheels of TVM unpacked;
 otherwise the same module is compiled for this machine, and the receipt says so.
+
+For a GPU the library holds its kernels, of default schedules, and code for this machine's
+processor that launches them. It is run where TVM sees a GPU of that architecture; elsewhere the
+same module, in the same precision and for the same batch, is compiled for the processor.
 """
 
 import logging
@@ -30,6 +34,8 @@ from hwnas.tvm_worker.messages import (
     CodeTarget,
     ExportedLibrary,
     ExportLibrary,
+    FindGpu,
+    FoundGpu,
     Results,
     RunLibrary,
 )
@@ -41,12 +47,14 @@ log = logging.getLogger(__name__)
 MODEL_NAME = "model.so"
 RUNNER_NAME = "runner"
 _RUNNER_FILES = ("CMakeLists.txt", "README.md", "main.cpp")
+_STEPS = {"float32": 0.0, "float16": 2.0**-10, "bfloat16": 2.0**-7}  # between 1 and the next
+_ROUNDINGS = 8.0  # steps by which the largest logit may be off; ten layers took less than one
 _EMULATED_S = 600.0
 _BUILD_S = 300.0
 
 
 def export_tvm(request: ExportRequest, folder: Path) -> Written:
-    """Write `model.so` and `runner/`, and run the library on the request's images.
+    """Write `model.so` and run it on the request's images; `runner/` comes with a processor's.
 
     Raises:
         PluginError: TVM is not installed, or in a version that does not work.
@@ -56,13 +64,15 @@ def export_tvm(request: ExportRequest, folder: Path) -> Written:
     """
     deployment = request.deployment
     find_linker(deployment.code)  # before minutes of compiling
-    model = model_bytes(request.space.network(request.architecture), request.weights)
+    graph = request.space.network(request.architecture)
+    model = model_bytes(graph, request.weights, deployment.batch)
     worker = shared_worker(deployment.code.cores)
     tuning = deployment.tuning
     database = str(tuning) if tuning is not None and tuning.is_dir() else None
     asked = ExportLibrary(model, deployment.code, str(folder / MODEL_NAME), database)
     done = worker.request(asked, ExportedLibrary)
-    _write_runner(folder / RUNNER_NAME)
+    if not deployment.code.cuda:
+        _write_runner(folder / RUNNER_NAME)
     if done.untuned:
         tuned_as = deployment.tuned_as
         log.warning(
@@ -71,24 +81,59 @@ def export_tvm(request: ExportRequest, folder: Path) -> Written:
             done.kernels,
             f": profile a space with --target {tuned_as} first" if tuned_as else "",
         )
-    result = request.logits.shape[1:]
-    logits, runtime, not_run = _run(worker, asked, request.images, result)
-    shape = "x".join(map(str, (1, *request.images.shape[1:])))
+    logits, runtime, not_run = _run(worker, asked, request)
     return Written(
         MODEL_NAME,
         logits,
         runtime,
         (
             f"Compiled by LLVM for the processor {done.cpu!r}, {done.triple}.",
-            _tuned(done, deployment),
-            f"Input: one image, float32 of shape {shape}. Build {RUNNER_NAME}/ with CMake; "
-            f"`runner model.so {shape} images.f32 logits.f32` runs it.",
+            *_kernels(done, deployment),
+            *_how_to_run(request),
             "Batch normalisation is folded into the convolutions.",
             *([not_run] if not_run else []),
         ),
         target=deployment.target,
         not_its_costs=_not_its_costs(request, done),
+        rounding=_rounding(request),
     )
+
+
+def _rounding(request: ExportRequest) -> float:
+    step = _STEPS[request.deployment.code.precision]
+    return _ROUNDINGS * step * float(np.abs(request.logits).max())
+
+
+def _shape(request: ExportRequest) -> str:
+    return "x".join(map(str, (request.deployment.batch, *request.images.shape[1:])))
+
+
+def _how_to_run(request: ExportRequest) -> tuple[str, ...]:
+    shape = _shape(request)
+    code = request.deployment.code
+    if not code.cuda:
+        return (
+            f"Input: one image, float32 of shape {shape}. Build {RUNNER_NAME}/ with CMake; "
+            f"`runner model.so {shape} images.f32 logits.f32` runs it.",
+        )
+    return (
+        f"Input and result: float32, on the device, a batch of shape {shape}; in between "
+        f"{code.precision}.",
+        f'In Python: `relax.VirtualMachine(tvm.runtime.load_module("{MODEL_NAME}"), tvm.cuda())'
+        '["main"](tvm.runtime.tensor(images, tvm.cuda()))`. It takes a GPU of compute capability '
+        f"{code.cuda}, its driver, CUDA 13's runtime library and {tvm_runtime()}.",
+    )
+
+
+def _kernels(done: ExportedLibrary, deployment: Deployment) -> tuple[str, ...]:
+    """What a receipt says about the kernels."""
+    if not deployment.code.cuda:
+        return (_tuned(done, deployment),)
+    held = f"{done.kernels} kernels for {deployment.code.cuda}, of default schedules"
+    if done.device_code == "source":
+        compiled = "as CUDA source, which is compiled when the library is loaded: that takes nvcc"
+        return (f"{held}, {compiled} with TVM_CUDA_COMPILE_MODE=nvcc, or NVRTC.",)
+    return (f"{held}, as machine code.",)
 
 
 def _tuned(done: ExportedLibrary, deployment: Deployment) -> str:
@@ -105,9 +150,10 @@ def _not_its_costs(request: ExportRequest, done: ExportedLibrary) -> str:
     if done.untuned:
         return "the library holds untuned code, whose time was not measured."
     if not deployment.costs_by_tvm or facts.fingerprint != deployment.target.fingerprint:
+        remedy = "" if deployment.code.cuda else "; time it with the runner"
         return (
             f"the run's costs are of target {facts.name} and its runtime, not of this library on "
-            f"{deployment.target.name}; time it with the runner."
+            f"{deployment.target.name}{remedy}."
         )
     return ""
 
@@ -123,35 +169,45 @@ def _write_runner(folder: Path) -> None:
 
 
 def _run(
-    worker: TvmWorker,
-    asked: ExportLibrary,
-    images: npt.NDArray[np.float32],
-    result: tuple[int, ...],
+    worker: TvmWorker, asked: ExportLibrary, request: ExportRequest
 ) -> tuple[npt.NDArray[np.float32], str, str]:
     """Logits, what ran which code, and why the written file was not run if it was not."""
-    code, path = asked.target, Path(asked.path)
+    code, path, images = asked.target, Path(asked.path), request.images
+    if code.cuda:
+        found = worker.request(FindGpu(), FoundGpu).architecture
+        if found == code.cuda:
+            return _run_here(worker, path, request), f"{tvm_runtime()} ({found})", ""
+        why = f"TVM sees no GPU of {code.cuda} here" + (f", but one of {found}" if found else "")
+        return _run_twin(worker, asked, request, why)
     architecture = architecture_of(code)
     if architecture == architecture_of(CodeTarget()):
         try:
-            return _run_here(worker, path, images), f"{tvm_runtime()} (CPU)", ""
+            return _run_here(worker, path, request), f"{tvm_runtime()} (CPU)", ""
         except MeasurementError as error:
             if code.cpu == "host":
                 raise ExportError(f"the written library does not run: {error}") from error
             why = f"this machine's processor does not run code for {code.cpu!r}"
     else:
-        found = _emulated(path, architecture, images, result)
-        if found is not None:
+        logits = _emulated(path, architecture, images, request.logits.shape[1:])
+        if logits is not None:
             runtime = f"{tvm_runtime()} ({architecture}, emulated by qemu: results, no times)"
-            return found, runtime, ""
+            return logits, runtime, ""
         why = (
             f"that takes qemu-{architecture}, a cross compiler, and TVM's {architecture} wheels "
             f"unpacked in a folder that {_variable(architecture)} names"
         )
+    return _run_twin(worker, asked, request, why)
+
+
+def _run_twin(
+    worker: TvmWorker, asked: ExportLibrary, request: ExportRequest, why: str
+) -> tuple[npt.NDArray[np.float32], str, str]:
+    """The same of the module as compiled for this machine, because the file cannot be run."""
     with tempfile.TemporaryDirectory(prefix="hwnas-") as scratch:
         twin = Path(scratch) / MODEL_NAME
-        request = ExportLibrary(asked.model, code, str(twin), asked.database, twin=True)
-        worker.request(request, ExportedLibrary)
-        logits = _run_here(worker, twin, images)
+        again = ExportLibrary(asked.model, asked.target, str(twin), asked.database, twin=True)
+        worker.request(again, ExportedLibrary)
+        logits = _run_here(worker, twin, request, on_gpu=False)
     return (
         logits,
         f"{tvm_runtime()} (CPU) as the same module compiled for this machine",
@@ -161,9 +217,13 @@ def _run(
 
 
 def _run_here(
-    worker: TvmWorker, path: Path, images: npt.NDArray[np.float32]
+    worker: TvmWorker, path: Path, request: ExportRequest, *, on_gpu: bool | None = None
 ) -> npt.NDArray[np.float32]:
-    (found,) = worker.request(RunLibrary(str(path), Array.of(images)), Results).outputs
+    deployment = request.deployment
+    on_gpu = bool(deployment.code.cuda) if on_gpu is None else on_gpu
+    images = Array.of(request.images)
+    run = RunLibrary(str(path), images, deployment.batch, on_gpu)
+    (found,) = worker.request(run, Results).outputs
     return found.numpy().astype(np.float32)
 
 

@@ -25,7 +25,9 @@ _TUNED_HERE = "tvm-cpu"
 _TVM_BACKENDS = ("tvm-cpu", "tvm-rpc")
 
 
-def deployment_for(name: str | None, run_target: Target, table: CostTable | None) -> Deployment:
+def deployment_for(
+    name: str | None, run_target: Target, table: CostTable | None, *, for_gpus: bool = True
+) -> Deployment:
     """What code is generated for.
 
     Args:
@@ -33,16 +35,25 @@ def deployment_for(name: str | None, run_target: Target, table: CostTable | None
             no code can be generated for that.
         run_target: The run's target.
         table: Beside which tuning records lie.
+        for_gpus: Whether the format holds code for GPUs.
 
     Raises:
-        TargetError: The target is unknown, or its file does not say what its processor is.
+        TargetError: The target is unknown, or its file does not say what its processor is, or no
+            code is made for its precision.
     """
     if name in GENERIC:
         code = GENERIC[name]
         description = f"any machine whose processor is {code.cpu} ({code.triple})"
         return Deployment(TargetRecord(name, "", description, 1), code)
     target = run_target if name is None else get_target(name)
-    if target.processor is None and not target.local:
+    if target.gpu is not None and for_gpus:
+        return Deployment(
+            target_record(target),
+            code_target(target),
+            costs_by_tvm=target.gpu.runtime == "tvm",
+            batch=target.gpu.batch,
+        )
+    if target.processor is None and (target.gpu is not None or not target.local):
         if name is not None:
             raise TargetError(
                 f"no code can be generated for target {name!r}: its device file has no "

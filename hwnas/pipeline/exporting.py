@@ -153,7 +153,7 @@ def _deployment(
     run: RunDirectory, format: str, target: str | None, table: CostTable | None
 ) -> Deployment:
     if format in _WITH_CODE:
-        return deployment_for(target, _run_target(run), table)
+        return deployment_for(target, _run_target(run), table, for_gpus=format == "tvm")
     if target is not None:
         raise ExportError(
             f"format {format!r} holds no code for a device: leave --target out, or export "

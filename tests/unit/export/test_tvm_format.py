@@ -131,6 +131,30 @@ def test_a_library_for_another_architecture_that_cannot_be_run_here_says_what_wa
     assert any("model.so itself was not run" in note for note in receipt.notes)
 
 
+@pytest.mark.parametrize(("batch", "precision"), [(1, "float32"), (2, "float16")])
+def test_a_library_for_a_gpu_holds_its_kernels_and_is_checked_on_what_is_here(
+    request_, tmp_path, batch, precision
+):
+    target = TargetRecord("nvidia_h200", "fedcba9876543210", "a GPU", 1)
+    code = CodeTarget(cuda="sm_90", precision=precision)
+    gpu = Deployment(target, code, costs_by_tvm=True, batch=batch)
+
+    receipt = export_model(dataclasses.replace(request_, deployment=gpu), tmp_path / "out", "tvm")
+
+    content = (tmp_path / "out" / "model.so").read_bytes()
+    assert content[:4] == b"\x7fELF"
+    assert b"kernel" in content
+    assert receipt.target == target
+    assert not any(name.startswith("runner/") for name in receipt.files)
+    assert any("kernels for sm_90, of default schedules" in note for note in receipt.notes)
+    assert any(f"a batch of shape {batch}x1x16x16" in note for note in receipt.notes)
+    assert receipt.measured == {}
+    assert (receipt.numerics.tolerance > 1e-4) == (precision != "float32")
+    if "CPU" in receipt.numerics.runtime:  # no such GPU is here
+        assert "the same module compiled for this machine" in receipt.numerics.runtime
+        assert any("TVM sees no GPU of sm_90 here" in note for note in receipt.notes)
+
+
 def test_a_processor_that_llvm_does_not_know_is_refused(request_, tmp_path):
     wrong = Deployment(FACTS.target, CodeTarget("pentagram", "x86_64-linux-gnu"))
 
