@@ -10,6 +10,7 @@ from hwnas.console import Console
 
 __all__ = ["training_options"]
 
+_AUTO = "auto"
 _TRAINING: dict[str, tuple[Any, str]] = {
     "epochs": (click.IntRange(1), "Passes over the training split."),
     "batch_size": (click.IntRange(2), "Images a step."),
@@ -35,11 +36,23 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
     def run(console: Console, **arguments: Any) -> None:
         given = {name: arguments.pop(name) for name in _TRAINING}
         arguments["training"] = {k: value for k, value in given.items() if value is not None}
+        arguments["device"] = _device(arguments["device"])
         function(console, **arguments)
 
     for name, (kind, text) in reversed(_TRAINING.items()):
         flag = f"--{name.replace('_', '-')}"
         run = click.option(flag, type=kind, help=text)(run)
     return click.option(
-        "--device", default="cpu", show_default=True, help="Where torch computes: cpu or cuda."
+        "--device",
+        default=_AUTO,
+        show_default=True,
+        help="Where torch trains: cpu, cuda, or auto for a GPU where torch sees one.",
     )(run)
+
+
+def _device(name: str) -> str:
+    if name != _AUTO:
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

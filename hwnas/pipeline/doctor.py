@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from hwnas import _core
 from hwnas.backends import get_backend
 from hwnas.costs import default_table_path
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, MeasurementError
 from hwnas.fpga import tools as fpga_tools
 from hwnas.fpga.simulator import simulator_kinds
+from hwnas.nvidia import search_gpu
 from hwnas.profiling.rapl import find_rapl
-from hwnas.targets import available_targets, get_target
+from hwnas.targets import GpuRuntime, Settings, available_targets, get_target
 from hwnas.tvm_worker import find_tvm
 
 __all__ = ["Check", "examine"]
@@ -51,6 +53,7 @@ def examine() -> list[Check]:
         _tvm(),
         *_compilers(),
         *_fpga(),
+        *_gpu(),
         _engine(),
         *(_target(name) for name in available_targets()),
         _rapl(),
@@ -109,6 +112,25 @@ def _fpga() -> list[Check]:
             "" if kinds else fpga_tools.EXTRA,
         ),
     ]
+
+
+def _gpu() -> list[Check]:
+    """The GPU, the runtimes that work on it, and its energy counter; one line without a GPU."""
+    found = search_gpu()
+    if found.gpu is None:
+        return [Check("GPU", False, found.reason, found.remedy)]
+    checks = [Check("GPU", True, f"{found.reason}, {found.gpu.architecture}")]
+    for runtime in get_args(GpuRuntime):
+        target = get_target("cuda").with_settings(Settings(runtime=runtime))
+        works = get_backend(target).is_available(target)
+        checks.append(Check(f"GPU runtime {runtime}", works.works, works.reason, works.remedy))
+    try:
+        found.gpu.energy_j()
+    except MeasurementError as error:
+        checks.append(Check("GPU energy counter", False, f"{error}: energy is not known"))
+    else:
+        checks.append(Check("GPU energy counter", True, "there: energy is measured"))
+    return checks
 
 
 def _engine() -> Check:

@@ -113,6 +113,22 @@ class OnnxRuntimeCudaBackend:
         median: npt.NDArray[np.float64] = np.median(samples, axis=0)
         return median
 
+    def launch_s(self, executable: Executable, repeats: int = 50) -> npt.NDArray[np.float64]:
+        """Wall time beyond the device's, `(repeats,)` in s; 0 where there is no device clock."""
+        if not isinstance(executable, SessionExecutable):
+            raise MeasurementError("an executable of another backend")
+        clock = self._sessions.clock()
+        if clock is None:
+            return np.zeros(repeats)
+        executable.run()  # records
+        wall = [
+            time_chain([executable], time.perf_counter_ns, warmup=0, passes=1)[0, 1]
+            for _ in range(repeats)
+        ]
+        launches = [executable.launch]
+        inside = clock.seconds(launches, clock.queueing_s(launches))[0]
+        return np.array(wall) - inside
+
     def compile(self, graph: Graph, weights: Weights, target: Target) -> SessionExecutable:
         """A session for the target's batch in its precision, input filled with noise."""
         return self._bound(_prepared(to_onnx(graph, weights), target), target)

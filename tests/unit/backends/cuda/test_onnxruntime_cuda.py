@@ -312,7 +312,38 @@ def test_with_a_device_clock_latency_is_its_own_and_the_second_column_the_walls(
     assert backend.runtime(target()).endswith("CUDA, device clock")
 
 
+def test_what_the_host_adds_to_a_launch_is_wall_time_beyond_the_devices(monkeypatch):
+    cuda = FakeCuda()
+    timed, untimed = cpu_backend(clock=SessionClock(cuda)), cpu_backend()
+    block = compiled_blocks(timed, target())["a"]
+    launch = SessionExecutable.launch
+    monkeypatch.setattr(
+        SessionExecutable, "launch", lambda block: (cuda.log.append("run"), launch(block))
+    )
+    monkeypatch.setattr(onnxruntime_cuda, "time_chain", lambda *_, **__: np.array([[3e-3, 5e-3]]))
+
+    np.testing.assert_allclose(timed.launch_s(block, repeats=4), [3e-3] * 4)
+    np.testing.assert_array_equal(untimed.launch_s(block, repeats=4), np.zeros(4))
+
+
+def test_a_session_that_repeats_says_how_often(monkeypatch):
+    block = compiled_blocks(cpu_backend(), target())["a"]
+    runs = []
+    monkeypatch.setattr(SessionExecutable, "run", lambda block: runs.append("run"))
+    monkeypatch.setattr(SessionExecutable, "launch", lambda block: runs.append("launch"))
+
+    first = block.repeat()
+    del runs[:]
+    again = block.repeat()
+
+    assert first == again == len(runs)
+    assert runs[-1] == "run"
+    assert set(runs[:-1]) <= {"launch"}
+
+
 def test_what_another_backend_compiled_is_not_timed():
+    with pytest.raises(MeasurementError, match="another backend"):
+        cpu_backend().launch_s(SimpleNamespace(run=None))
     with pytest.raises(MeasurementError, match="only what its own backend compiled"):
         cpu_backend().sample([SimpleNamespace(run=None)], target(), warmup=0, passes=1)
 
