@@ -98,14 +98,17 @@ def compile_module(module: tvm.IRModule, target: tvm.target.Target) -> relax.VME
 
 
 def cuda_compiler() -> str:
-    """What makes machine code of CUDA here, `nvrtc` or `nvcc`; empty if nothing does."""
+    """What makes machine code of CUDA here, `nvrtc` or `nvcc`; empty if nothing does.
+
+    NVRTC is installed with torch in many places, but without the headers that TVM's code wants;
+    they come with nvcc.
+    """
     named = os.environ.get(_COMPILER_VARIABLE)
-    if named:
-        return named
-    # A parent package that is missing makes `find_spec` raise.
-    if find_spec("cuda") is not None and find_spec("cuda.bindings") is not None:
-        return "nvrtc"
-    return "nvcc" if shutil.which("nvcc") else ""
+    if named or shutil.which("nvcc"):
+        return named or "nvcc"
+    # A parent package that is missing would make `find_spec` raise.
+    found = find_spec("cuda") is not None and find_spec("cuda.bindings") is not None
+    return "nvrtc" if found else ""
 
 
 def links_cuda() -> bool:

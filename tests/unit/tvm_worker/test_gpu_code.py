@@ -11,6 +11,8 @@ from hwnas.backends.tvm_kernels import model_bytes
 from hwnas.errors import LoweringError
 from hwnas.graph import GraphBuilder
 from hwnas.lowering import random_weights
+from hwnas.profiling.units import carriers, units_of
+from hwnas.spaces import get_space
 from hwnas.tvm_worker import find_tvm
 from hwnas.tvm_worker.messages import CodeTarget
 
@@ -124,6 +126,21 @@ def test_kernels_of_a_batch_have_its_shapes():
 
     assert any(re.search(r"conv2d\S* 8x14x14x16 1x1x16x96 .*-> 8x14x14x96", s) for s in signatures)
     assert all("8x" in signature for signature in signatures)
+
+
+def test_kernels_of_pieces_are_those_of_networks_that_hold_them():
+    space, rng = get_space("mbconv-digits@16"), np.random.default_rng(0)
+    units = dict(list(units_of(space).items())[:1])
+    graphs = [space.network(a) for a in carriers(space, units, rng)]
+
+    def keys(graph, *, piece):
+        content = model_bytes(graph, random_weights(graph, rng), 2)
+        module = fuse(import_onnx(content), precision="float16", piece=piece)
+        return {kernel.key for kernel in kernels_of(module).values()}
+
+    held = set().union(*(keys(graph, piece=False) for graph in graphs))
+    for unit in units.values():
+        assert keys(unit.fragment.graph, piece=True) <= held
 
 
 @pytest.mark.parametrize("batch", [1, 3])
