@@ -20,12 +20,16 @@ __all__ = ["export"]
     help="chosen, best, knee, fastest, or an index of front.csv.",
 )
 @click.option(
-    "--format", "form", default="onnx", show_default=True, help="c, onnx, tflite, torch or tvm."
+    "--format",
+    "form",
+    default="onnx",
+    show_default=True,
+    help="aoti, c, onnx, tflite, torch or tvm.",
 )
 @click.option(
     "--target",
-    help="Device that code is for, with --format tvm or c: a name, a device.toml, or x86-64, "
-    "x86-64-v2, x86-64-v3, x86-64-v4, aarch64 for any such machine; the run's by default.",
+    help="Device that code is for, with --format aoti, tvm or c: a name, a device.toml, or "
+    "x86-64, x86-64-v2, x86-64-v3, x86-64-v4, aarch64 for any such machine; the run's by default.",
 )
 @click.option("--finetune-epochs", type=click.IntRange(0), default=0, show_default=True)
 @table_option

@@ -44,7 +44,15 @@ __all__ = ["EXPORTERS", "Deployment", "ExportRequest", "Exporter", "Written", "e
 
 Exporter = Callable[[ExportRequest, Path], Written]
 
+
+def _export_aoti(request: ExportRequest, folder: Path) -> Written:
+    from hwnas.export.aoti_format import export_aoti  # torch: heavy
+
+    return export_aoti(request, folder)
+
+
 EXPORTERS: dict[str, Exporter] = {
+    "aoti": _export_aoti,
     "c": export_c,
     "onnx": export_onnx,
     "tflite": export_tflite,

@@ -10,6 +10,7 @@ from hwnas.export.receipt import ReceiptFacts
 from hwnas.lowering import Weights
 from hwnas.search.run_records import TargetRecord
 from hwnas.spaces import Architecture, SearchSpace
+from hwnas.targets import Precision
 from hwnas.tvm_worker.messages import CodeTarget
 
 __all__ = ["Deployment", "ExportRequest", "Written"]
@@ -30,6 +31,8 @@ class Deployment:
         tuned_as: The target for which profiling makes those records; empty if none does.
         costs_by_tvm: Whether costs of this device are those of TVM's kernels.
         batch: Inputs that the code takes at once.
+        on_gpu: Whether it runs on a GPU.
+        precision: Of weights and activations there.
     """
 
     target: TargetRecord = field(default_factory=_this_machine)
@@ -38,6 +41,8 @@ class Deployment:
     tuned_as: str = ""
     costs_by_tvm: bool = False
     batch: int = 1
+    on_gpu: bool = False
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True, eq=False)

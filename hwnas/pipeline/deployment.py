@@ -1,15 +1,16 @@
 """The device that exported code is for: a target, or a processor that many machines have."""
 
+from hwnas.backends import get_backend
 from hwnas.backends.tvm_kernels import code_target
 from hwnas.costs import CostTable
 from hwnas.errors import TargetError
 from hwnas.export import Deployment
 from hwnas.pipeline.searching import target_record
 from hwnas.search.run_records import TargetRecord
-from hwnas.targets import Target, get_target
+from hwnas.targets import Settings, Target, get_target
 from hwnas.tvm_worker.messages import CodeTarget
 
-__all__ = ["GENERIC", "deployment_for"]
+__all__ = ["GENERIC", "deployment_for", "deployment_here"]
 
 _X86_64, _AARCH64 = "x86_64-linux-gnu", "aarch64-linux-gnu"
 GENERIC = {
@@ -69,4 +70,37 @@ def deployment_for(
         None if table is None else table.tuning_folder(tuned.fingerprint),
         tuned_as=tuned.name,
         costs_by_tvm=by_tvm,
+    )
+
+
+def deployment_here(name: str | None, run_target: Target) -> Deployment:
+    """This machine's device, for code that is compiled and tuned where it runs.
+
+    Args:
+        name: A target, or None for the run's.
+        run_target: The run's target.
+
+    Raises:
+        TargetError: The device is not here.
+    """
+    target = run_target if name is None else get_target(name)
+    if target.gpu is None and not target.local:
+        raise TargetError(
+            f"code for {target.name!r} cannot be compiled here: a package is compiled and tuned "
+            "on the device itself, this machine's processor or GPU"
+        )
+    if target.gpu is not None:
+        available = get_backend(target.with_settings(Settings(runtime="torch"))).is_available(
+            target
+        )
+        if not available.works:
+            raise TargetError(
+                f"code for {target.name!r} is compiled and tuned on the GPU itself: "
+                f"{available.reason}; {available.remedy}"
+            )
+    return Deployment(
+        target_record(target),
+        batch=1 if target.gpu is None else target.gpu.batch,
+        on_gpu=target.gpu is not None,
+        precision=target.runtime.precision,
     )

@@ -18,7 +18,7 @@ from hwnas.export.receipt import Accuracy, Overlap, Receipt, ReceiptFacts
 from hwnas.lowering import Weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
-from hwnas.pipeline.deployment import deployment_for
+from hwnas.pipeline.deployment import deployment_for, deployment_here
 from hwnas.pipeline.training import training_options
 from hwnas.profiling import Protocol, backend_for, measure_networks, source_of, space_anchors
 from hwnas.progress import Progress, silent
@@ -152,12 +152,14 @@ def export_run(
 def _deployment(
     run: RunDirectory, format: str, target: str | None, table: CostTable | None
 ) -> Deployment:
+    if format == "aoti":
+        return deployment_here(target, _run_target(run))
     if format in _WITH_CODE:
         return deployment_for(target, _run_target(run), table, for_gpus=format == "tvm")
     if target is not None:
         raise ExportError(
             f"format {format!r} holds no code for a device: leave --target out, or export "
-            f"{' or '.join(_WITH_CODE)}"
+            f"aoti or {' or '.join(_WITH_CODE)}"
         )
     return Deployment()
 
