@@ -127,7 +127,7 @@ class OnnxRuntimeCudaBackend:
         ]
         launches = [executable.launch]
         inside = clock.seconds(launches, clock.queueing_s(launches))[0]
-        return np.array(wall) - inside
+        return np.array(wall, dtype=np.float64) - float(inside)
 
     def compile(self, graph: Graph, weights: Weights, target: Target) -> SessionExecutable:
         """A session for the target's batch in its precision, input filled with noise."""

@@ -1,6 +1,6 @@
 """Pieces of networks compiled by torch, each distinct one once.
 
-Compiling a whole network takes torch's compiler a minute; its blocks are the same few in all
+Compiling a network takes as long as compiling its blocks, and those are the same few in all
 networks of a space. A block is compiled with its weights as arguments, so one program serves
 wherever it occurs, and a network is its blocks' programs one after the other, recorded together
 into one CUDA graph. PyTorch calls this regional compilation.
