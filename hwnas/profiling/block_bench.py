@@ -127,7 +127,7 @@ class BlockBench:
                     text = f"{len(wanted) - len(needy)} of {len(wanted)} settled"
                     progress(f"measuring, batch {number + 1} of {len(batches)}: {text}", share)
             self._recorder.flush()
-            self._write(pool, {key for key in missing if key in pool}, networks, empty, progress)
+            self._write(pool, {key for key in missing if key in pool}, networks, progress)
 
     def _round(
         self,
@@ -262,7 +262,6 @@ class BlockBench:
         pool: _Pool,
         measured: set[str],
         networks: dict[str, Executable],
-        empty: Executable,
         progress: Progress,
     ) -> None:
         """Turn samples into rows: blocks without the cost of a dispatch, networks as they are."""
@@ -287,7 +286,7 @@ class BlockBench:
         kernels.append(describe_kernel(reference_key(), reference_graph()))
         blocks = {key: pool[key][0] for key in measured}
         rows += self._energy.rows(graphs, blocks, networks, progress)
-        rows += self._launch_rows(empty, taken)
+        rows += self._launch_rows(networks, taken)
         kernels.append(describe_kernel(EMPTY_KEY, _empty_graph()))
         self._table.put(rows, kernels)
         self._table.put_networks(
@@ -295,9 +294,10 @@ class BlockBench:
         )
         log.info("%s: %d rows from %s", self._space.name, len(rows), self._source.runtime)
 
-    def _launch_rows(self, empty: Executable, taken: str) -> list[Cost]:
-        """What the host adds to each run, on devices whose latency is their own."""
-        if not isinstance(self._backend, LaunchBackend):
+    def _launch_rows(self, networks: dict[str, Executable], taken: str) -> list[Cost]:
+        """What the host adds to a run of a network, on devices whose latency is their own."""
+        if not isinstance(self._backend, LaunchBackend) or not networks:
             return []
-        estimate = estimate_median(self._backend.launch_s(empty))
+        middle = list(networks.values())[len(networks) // 2]
+        estimate = estimate_median(self._backend.launch_s(middle))
         return [cost_row(EMPTY_KEY, self._source, "launch_s", estimate, "measured", taken)]

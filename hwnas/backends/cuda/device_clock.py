@@ -6,7 +6,8 @@ itself takes is measured apart. Events inside the graph (event record nodes) cut
 of its parts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Protocol
 
@@ -41,7 +42,8 @@ class DeviceClock(Protocol):
     def record(self, parts: Sequence[Work], *, warmup: int, passes: int) -> Recording:
         """Record the parts, run in order: untimed passes, then timed ones.
 
-        Work must not wait for the device, and must have run before.
+        Work must not wait for the device. It runs once before, so that all that has to be made or
+        chosen for it is there.
         """
 
     def repeated(self, work: Work, copies: int) -> Callable[[int], None]:
@@ -65,12 +67,8 @@ class CudaClock:
 
     def record(self, parts: Sequence[Work], *, warmup: int, passes: int) -> Recording:
         """A graph of all passes with an event after each part of the timed ones."""
-        graph = torch.cuda.CUDAGraph()
         marks = [[_event() for _ in range(len(parts) + 1)] for _ in range(passes)]
-        self.wait()
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-        ):
+        with self._recorded(parts) as graph:
             for _ in range(warmup):
                 for part in parts:
                     part()
@@ -83,11 +81,7 @@ class CudaClock:
 
     def repeated(self, work: Work, copies: int) -> Callable[[int], None]:
         """Replays are queued; only the last is waited for."""
-        graph = torch.cuda.CUDAGraph()
-        self.wait()
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-        ):
+        with self._recorded([work]) as graph:
             for _ in range(copies):
                 work()
 
@@ -101,6 +95,24 @@ class CudaClock:
     def wait(self) -> None:
         """Wait until the device is done."""
         torch.cuda.synchronize()
+
+    @contextmanager
+    def _recorded(self, parts: Sequence[Work]) -> Iterator[torch.cuda.CUDAGraph]:
+        """A graph of what is started inside; the parts run once before.
+
+        `torch.cuda.graph` would give all free memory back to the driver each time, which takes
+        longer than recording.
+        """
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(self._stream):
+            for part in parts:
+                part()
+            self.wait()
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                yield graph
+            finally:
+                graph.capture_end()
 
 
 class _CudaRecording:

@@ -1,5 +1,6 @@
 """Torch on a GPU: blocks by `torch.compile`, networks as one CUDA graph of them."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -74,8 +75,8 @@ class TorchCudaBackend:
             LoweringError: Torch does not take an operator, or cannot compile a block.
         """
         folded, values = fold_batch_norm(graph, weights)
-        calls = list(self._calls(folded, values, target).values())
-        return self._executable(folded, [c for each in calls for c in each], target)
+        calls = [call for _, call in self._calls(folded, values, target)]
+        return self._executable(folded, calls, target)
 
     def compile_model(
         self,
@@ -101,13 +102,12 @@ class TorchCudaBackend:
         folded, values = fold_batch_norm(graph, weights)
         branches = is_branching(folded)
         calls = self._calls(folded, values, target)
-        found = {}
-        for piece, parts in calls.items():
-            if piece.block in blocks and len(parts) == 1:
-                found[piece.block] = self._executable(
-                    piece.graph, parts, target, branches=branches
-                )
-        return found
+        pieces = Counter(piece.block for piece, _ in calls)
+        return {
+            piece.block: self._executable(piece.graph, [call], target, branches=branches)
+            for piece, call in calls
+            if piece.block in blocks and pieces[piece.block] == 1
+        }
 
     def sample(
         self, chain: Sequence[Executable], target: Target, *, warmup: int, passes: int
@@ -157,8 +157,8 @@ class TorchCudaBackend:
         return self._rotations[form]
 
     @torch.no_grad()
-    def _calls(self, graph: Graph, weights: Weights, target: Target) -> dict[Piece, list[Call]]:
-        """Programs of all pieces; those of one block stand under its first piece."""
+    def _calls(self, graph: Graph, weights: Weights, target: Target) -> list[tuple[Piece, Call]]:
+        """Pieces and their programs in the order in which they run."""
         form = tensor_form(target.runtime.precision)
         self._set_tf32(form)
         rotation = self._rotation(form)
@@ -166,8 +166,7 @@ class TorchCudaBackend:
             value.name or "": rotation.next(_with_batch(shape_of(value), target))
             for value in graph.inputs
         }
-        of_block: dict[str, Piece] = {}
-        calls: dict[Piece, list[Call]] = {}
+        calls = []
         for piece in split_blocks(graph):
             inputs = [values[name] for name in piece.reads]
             taken = tuple(
@@ -176,8 +175,7 @@ class TorchCudaBackend:
             )
             program = self._programs.program(piece, inputs, taken)
             values.update(zip(piece.writes, program(*inputs, *taken), strict=True))
-            first = of_block.setdefault(piece.block, piece) if piece.block else piece
-            calls.setdefault(first, []).append(Call(program, piece.reads, piece.writes, taken))
+            calls.append((piece, Call(program, piece.reads, piece.writes, taken)))
         return calls
 
     def _executable(

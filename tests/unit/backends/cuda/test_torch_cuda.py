@@ -260,3 +260,24 @@ def test_why_a_gpu_cannot_be_used_is_said(monkeypatch, gpu, nvml, reason, remedy
     assert not found.works
     assert reason in found.reason
     assert remedy in found.remedy
+
+
+def test_a_block_whose_operators_do_not_follow_each_other_runs_in_order(backend, gpu):
+    g = GraphBuilder("woven")
+    x = g.input("input", (1, 4, 8, 8))
+    with g.scope("one"):
+        y = g.conv(x, 4, 3, name="first", bias=True)
+    with g.scope("two"):
+        y = g.relu(y)
+    with g.scope("one"):
+        y = g.conv(y, 4, 3, name="second", bias=True)
+    g.output(y, "output")
+    graph = g.build()
+    weights = random_weights(graph, np.random.default_rng(0))
+    x = images(graph, 1)
+
+    (found,) = backend.compile(graph, weights, gpu()).results(x)
+    blocks = backend.compile_blocks(graph, weights, {"one", "two"}, gpu())
+
+    np.testing.assert_allclose(found, expected(graph, weights, x), rtol=1e-4, atol=1e-5)
+    assert set(blocks) == {"two"}
