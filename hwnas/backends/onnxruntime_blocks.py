@@ -15,35 +15,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 import onnx
 
-from hwnas.graph import Graph
+from hwnas.graph.split import block_of
 
-__all__ = ["block_order", "cut_blocks", "is_branching", "name_by_block"]
+__all__ = ["cut_blocks", "name_by_block"]
 
 _FUSED = {"Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh"}
 """Activations that ONNX Runtime fuses into a convolution."""
-
-
-def block_order(graph: Graph) -> list[str]:
-    """Blocks of a network in the order in which they first appear."""
-    return list(dict.fromkeys(_stem(node.name or "") for node in graph.nodes))
-
-
-def is_branching(graph: Graph) -> bool:
-    """Whether a block reads several values of other blocks, or several blocks read one value."""
-    read: dict[str, set[str]] = defaultdict(set)
-    reading: dict[str, set[str]] = defaultdict(set)
-    weights = graph.weights
-    for node in graph.nodes:
-        block = _stem(node.name or "")
-        for value in node.inputs:
-            if value is None or value.name is None or value.name in weights:
-                continue
-            producer = value.producer()
-            is_data = producer is not None or value in graph.inputs
-            if is_data and (producer is None or _stem(producer.name or "") != block):
-                read[block].add(value.name)
-                reading[value.name].add(block)
-    return any(len(found) > 1 for found in (*read.values(), *reading.values()))
 
 
 def name_by_block(graph: onnx.GraphProto) -> None:
@@ -53,18 +30,19 @@ def name_by_block(graph: onnx.GraphProto) -> None:
     that writes it. An activation of a value of another block, and what it writes, are called after
     the other block, unless its own block consists of nothing else.
     """
-    blocks = {name: _stem(n.name) for n in graph.node for name in n.output}
+    blocks = {name: block_of(n.name) for n in graph.node for name in n.output}
     opening = [
         node
         for node in graph.node
-        if node.op_type in _FUSED and blocks.get(node.input[0], "") not in ("", _stem(node.name))
+        if node.op_type in _FUSED
+        and blocks.get(node.input[0], "") not in ("", block_of(node.name))
     ]
-    left = Counter(_stem(node.name) for node in graph.node)
-    left.subtract(_stem(node.name) for node in opening)
+    left = Counter(block_of(node.name) for node in graph.node)
+    left.subtract(block_of(node.name) for node in opening)
     results = {value.name for value in graph.output}
     new = {name: f"{n.name}/{name}" for n in graph.node for name in n.output if name in results}
     for node in opening:
-        if left[_stem(node.name)] and node.output[0] not in results:
+        if left[block_of(node.name)] and node.output[0] not in results:
             node.name = f"{blocks[node.input[0]]}/{node.name}"
             new[node.output[0]] = node.name
     for node in graph.node:
@@ -149,10 +127,6 @@ def cut_blocks(
     return whole, pieces
 
 
-def _stem(name: str) -> str:
-    return name.split("/")[0] if "/" in name else ""
-
-
 def _owners(graph: onnx.GraphProto, order: Sequence[str]) -> list[str]:
     """Block of every operator, by name, else by what it writes, else by who reads it."""
     position = {block: i for i, block in enumerate(order)}
@@ -164,7 +138,7 @@ def _owners(graph: onnx.GraphProto, order: Sequence[str]) -> list[str]:
     for index in range(len(graph.node) - 1, -1, -1):  # readers come later in topological order
         node = graph.node[index]
         following = [owners[i] for name in node.output for i in readers[name]]
-        named = next((_stem(n) for n in (node.name, *node.output) if "/" in n), "")
+        named = next((block_of(n) for n in (node.name, *node.output) if "/" in n), "")
         if not named:
             named = following[0] if following else ""
         if named in position:

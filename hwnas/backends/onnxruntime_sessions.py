@@ -1,7 +1,6 @@
 """Sessions of ONNX Runtime with inputs and results in fixed buffers, on any execution provider."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -11,9 +10,11 @@ import onnx
 import onnxruntime as ort
 
 from hwnas.backends.backend import BlockExecutable
-from hwnas.backends.onnxruntime_blocks import block_order, cut_blocks, is_branching
+from hwnas.backends.chaining import Written, choose_inputs
+from hwnas.backends.onnxruntime_blocks import cut_blocks
 from hwnas.errors import LoweringError
 from hwnas.graph import Graph
+from hwnas.graph.split import block_order, is_branching
 
 __all__ = ["OrtExecutable", "Provider", "bind_blocks", "open_session", "optimised", "run_examples"]
 
@@ -22,15 +23,6 @@ Provider = tuple[str, Mapping[str, str]]
 
 _EXAMPLE_SEED = 0
 _ELEMENTS = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
-
-
-@dataclass(frozen=True, eq=False)
-class _Written:
-    """A buffer and which tensor of which network is written to it."""
-
-    network: object
-    name: str
-    value: ort.OrtValue
 
 
 class OrtExecutable:
@@ -70,7 +62,10 @@ class OrtExecutable:
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
         self._is_branching = is_branching
-        self._written = [_Written(network, name, value) for name, value in self._outputs.items()]
+        self._written = [
+            Written(network, name, tuple(value.shape()), value)
+            for name, value in self._outputs.items()
+        ]
         self._within_reach = self._written
         self._network = network
 
@@ -81,19 +76,13 @@ class OrtExecutable:
     def follow(self, previous: BlockExecutable | None) -> None:
         """Read each input from a buffer of the same shape that `previous` or one before it writes.
 
-        The tensor that the piece reads in its own network comes first, then the last one written,
-        while there are any, another for every input. In a network without branches only what
-        `previous` itself writes counts.
+        In a network without branches only what `previous` itself writes counts.
         """
         earlier = previous._within_reach if isinstance(previous, OrtExecutable) else []
-        chosen: dict[str, _Written] = {}
+        shapes = {name: tuple(value.shape()) for name, value in self._inputs.items()}
+        chosen = choose_inputs(shapes, self._network, earlier)
         for name, value in self._inputs.items():
-            fitting = [w for w in earlier if w.value.shape() == value.shape()]
-            unread = [w for w in fitting if w not in chosen.values()]
-            own = [w for w in fitting if w.network is self._network and w.name == name]
-            if fitting:
-                chosen[name] = (own or unread or fitting)[0]
-            self._read[name] = chosen[name].value if fitting else value
+            self._read[name] = chosen[name].value if name in chosen else value
             self._binding.bind_ortvalue_input(name, self._read[name])
         self._within_reach = [*self._written, *earlier] if self._is_branching else self._written
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from hwnas.graph.graph import IR_VERSION, OPSET_VERSION, WEIGHT_MARK, Graph
 
-__all__ = ["Piece", "block_of", "split_blocks"]
+__all__ = ["Piece", "block_of", "block_order", "is_branching", "split_blocks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,29 @@ class Piece:
 def block_of(name: str | None) -> str:
     """The block that an operator or value named `block/...` belongs to; empty for none."""
     return name.split("/")[0] if name and "/" in name else ""
+
+
+def block_order(graph: Graph) -> list[str]:
+    """Blocks of a network in the order in which they first appear."""
+    return list(dict.fromkeys(block_of(node.name) for node in graph.nodes))
+
+
+def is_branching(graph: Graph) -> bool:
+    """Whether a block reads several values of other blocks, or several blocks read one value."""
+    read: dict[str, set[str]] = defaultdict(set)
+    reading: dict[str, set[str]] = defaultdict(set)
+    weights = graph.weights
+    for node in graph.nodes:
+        block = block_of(node.name)
+        for value in node.inputs:
+            if value is None or value.name is None or value.name in weights:
+                continue
+            producer = value.producer()
+            is_data = producer is not None or value in graph.inputs
+            if is_data and (producer is None or block_of(producer.name) != block):
+                read[block].add(value.name)
+                reading[value.name].add(block)
+    return any(len(found) > 1 for found in (*read.values(), *reading.values()))
 
 
 def split_blocks(graph: Graph) -> list[Piece]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,9 @@ from hwnas.backends.cuda.device_clock import CudaClock, DeviceClock
 from hwnas.backends.cuda.input_rotation import InputRotation
 from hwnas.backends.cuda.torch_executable import Call, TorchExecutable, chained
 from hwnas.backends.cuda.torch_programs import ProgramCache, TensorForm, tensor_form, weights_of
-from hwnas.backends.onnxruntime_blocks import is_branching
 from hwnas.errors import LoweringError, MeasurementError
 from hwnas.graph import Graph, shape_of
-from hwnas.graph.split import Piece, split_blocks
+from hwnas.graph.split import Piece, is_branching, split_blocks
 from hwnas.lowering import Weights
 from hwnas.lowering.fold_batch_norm import fold_batch_norm
 from hwnas.lowering.model_graph import graph_of_file
@@ -104,7 +104,9 @@ class TorchCudaBackend:
         calls = self._calls(folded, values, target)
         pieces = Counter(piece.block for piece, _ in calls)
         return {
-            piece.block: self._executable(piece.graph, [call], target, branches=branches)
+            piece.block: self._executable(
+                piece.graph, [call], target, network=folded, branches=branches
+            )
             for piece, call in calls
             if piece.block in blocks and pieces[piece.block] == 1
         }
@@ -179,7 +181,7 @@ class TorchCudaBackend:
         return calls
 
     def _executable(
-        self, graph: Graph, calls: Sequence[Call], target: Target, *, branches: bool = False
+        self, graph: Graph, calls: Sequence[Call], target: Target, **cut: Any
     ) -> TorchExecutable:
         form = tensor_form(target.runtime.precision)
         return TorchExecutable(
@@ -189,7 +191,7 @@ class TorchCudaBackend:
             self._clock,
             self._rotation(form),
             form,
-            branches=branches,
+            **cut,
         )
 
 

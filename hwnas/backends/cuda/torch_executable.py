@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hwnas.backends.backend import BlockExecutable
+from hwnas.backends.chaining import Written, choose_inputs
 from hwnas.backends.cuda.device_clock import DeviceClock, Recording
 from hwnas.backends.cuda.input_rotation import InputRotation
 from hwnas.backends.cuda.torch_programs import Program, TensorForm
@@ -49,7 +50,8 @@ class TorchExecutable:
         clock: The device.
         rotation: Where inputs come from that nothing else writes.
         form: How tensors lie in memory.
-        branches: Whether blocks of the network read others than the one before them.
+        network: Of a block, the network that it is cut from.
+        branches: Whether blocks of that network read others than the one before them.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class TorchExecutable:
         rotation: InputRotation,
         form: TensorForm,
         *,
+        network: object = None,
         branches: bool = False,
     ) -> None:
         self._calls = calls
@@ -70,7 +73,8 @@ class TorchExecutable:
         self._rotation = rotation
         self._form = form
         self._recordings: dict[tuple[int, int], Recording] = {}
-        self.branches = branches
+        self._network = network
+        self._branches = branches
         self.follows = False
 
     @torch.no_grad()
@@ -116,22 +120,19 @@ class TorchExecutable:
         """Read what blocks before it in the chain write, where it fits; None ends that."""
         self.follows = previous is not None
 
-    def fitting(self, earlier: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Inputs among the results of earlier blocks, nearest first.
+    def fitting(self, earlier: Sequence[Sequence[Written[Tensor]]]) -> dict[str, Tensor]:
+        """Inputs among the results of earlier blocks, nearest first."""
+        reach = earlier if self._branches else earlier[:1]
+        written = [each for results in reach for each in results]
+        chosen = choose_inputs(self._inputs, self._network, written)
+        return {name: each.value for name, each in chosen.items()}
 
-        The tensor that the block reads in its own network comes first, then one of the right
-        shape that no other input takes yet.
-        """
-        reach = earlier if self.branches else earlier[:1]
-        written = [(name, value) for results in reach for name, value in results.items()]
-        chosen: dict[str, Tensor] = {}
-        for name, shape in self._inputs.items():
-            fits = [(n, v) for n, v in written if tuple(v.shape) == shape]
-            own = [v for n, v in fits if n == name]
-            unread = [v for _, v in fits if not any(v is taken for taken in chosen.values())]
-            if fits:
-                chosen[name] = (own or unread or [v for _, v in fits])[0]
-        return chosen
+    def written(self, results: Mapping[str, Tensor]) -> list[Written[Tensor]]:
+        """Results of a run, as blocks that follow read them."""
+        return [
+            Written(self._network, name, tuple(value.shape), value)
+            for name, value in results.items()
+        ]
 
     def results(self, *inputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Results in float32 for inputs of the batch that it is compiled for.
@@ -168,13 +169,13 @@ def chained(chain: Sequence[TorchExecutable]) -> list[Callable[[], None]]:
 
     The list is run in order, any number of times.
     """
-    written: list[Mapping[str, Tensor]] = []
+    written: list[Sequence[Written[Tensor]]] = []
 
     def work(position: int, member: TorchExecutable) -> Callable[[], None]:
         def run() -> None:
             del written[position:]  # of the pass before
             given = member.fitting(written[::-1]) if member.follows else {}
-            written.append(member.execute(given))
+            written.append(member.written(member.execute(given)))
 
         return run
 

@@ -7,9 +7,10 @@ import onnxruntime as ort
 import pytest
 
 from hwnas.backends import MeasuringBackend, get_backend
-from hwnas.backends.onnxruntime_blocks import block_order, cut_blocks, is_branching
+from hwnas.backends.onnxruntime_blocks import cut_blocks
 from hwnas.errors import LoweringError
 from hwnas.graph import GraphBuilder
+from hwnas.graph.split import block_order, is_branching
 from hwnas.lowering import random_weights, to_onnx
 from hwnas.spaces import get_space
 from hwnas.targets import get_target

@@ -5,6 +5,7 @@ import torch
 
 from hwnas.backends import BlockBackend, get_backend
 from hwnas.backends.backend import ModelBackend
+from hwnas.backends.chaining import Written
 from hwnas.backends.cuda import availability
 from hwnas.backends.cuda.torch_cuda import TorchCudaBackend
 from hwnas.backends.cuda.torch_programs import ProgramCache
@@ -14,7 +15,8 @@ from hwnas.lowering import random_weights, to_onnx
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.nvidia import search_gpu
 from hwnas.spaces import get_space
-from hwnas.targets import get_target
+from hwnas.targets import Settings, get_target
+from hwnas.testing.backend_conformance import BackendConformance
 from hwnas.testing.fake_nvml import FakeNvml
 
 SPACES = ("mbconv-digits", "nasbench201", "unet@64")
@@ -34,6 +36,16 @@ def images(graph, batch, seed=1):
 def expected(graph, weights, x):
     with torch.no_grad():
         return TorchModule(graph, weights).eval()(torch.from_numpy(x)).numpy()
+
+
+def run_chain(blocks, order, graph, x):
+    """The result of a network's blocks, each of which reads what those before it write."""
+    written = [[Written(None, graph.inputs[0].name, tuple(x.shape), x)]]
+    for block in (blocks[name] for name in order if name in blocks):
+        results = block.execute(block.fitting(written))
+        written.insert(0, block.written(results))
+    (last,) = results.values()
+    return last
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -126,11 +138,7 @@ def test_a_block_reads_what_the_block_before_it_writes(backend, clock, gpu):
     order = list(dict.fromkeys(node.name.split("/")[0] for node in graph.nodes))
     blocks = backend.compile_blocks(graph, weights, order, gpu())
 
-    results = [{graph.inputs[0].name: torch.from_numpy(x)}]
-    for name in order:
-        results.insert(0, blocks[name].execute(blocks[name].fitting(results)))
-
-    (last,) = results[0].values()
+    last = run_chain(blocks, order, graph, torch.from_numpy(x))
     np.testing.assert_allclose(last.numpy(), expected(graph, weights, x), rtol=1e-4, atol=1e-4)
 
 
@@ -140,12 +148,7 @@ def test_in_a_network_with_branches_earlier_results_count_too(backend, gpu):
     blocks = backend.compile_blocks(graph, weights, order, gpu())
     x = torch.from_numpy(images(graph, 1))
 
-    results = [{graph.inputs[0].name: x}]
-    for name in order:
-        if name in blocks:
-            results.insert(0, blocks[name].execute(blocks[name].fitting(results)))
-
-    (last,) = results[0].values()
+    last = run_chain(blocks, order, graph, x)
     wanted = expected(graph, weights, x.numpy())
     np.testing.assert_allclose(last.numpy(), wanted, rtol=1e-4, atol=1e-4)
 
@@ -281,3 +284,11 @@ def test_a_block_whose_operators_do_not_follow_each_other_runs_in_order(backend,
 
     np.testing.assert_allclose(found, expected(graph, weights, x), rtol=1e-4, atol=1e-5)
     assert set(blocks) == {"two"}
+
+
+class TestPretendedGpu(BackendConformance):
+    @pytest.fixture(params=[1, 4])
+    def target(self, request, pretend_gpu):
+        pretend_gpu()
+        settings = Settings(batch=request.param, precision="float32")
+        return get_target("nvidia_h200").with_settings(settings)
