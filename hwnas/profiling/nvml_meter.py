@@ -60,7 +60,11 @@ class NvmlMeter:
         self.idle_power_w = self._idle_power_w()
 
     def energy_of(self, executable: Executable) -> Estimate:
-        """Mean over runs repeated for at least 1 s, until it is known to 3 %, or for 6 s."""
+        """Mean over runs repeated for at least 1 s, until it is known to 3 %, or for 6 s.
+
+        Raises:
+            MeasurementError: The executable cannot repeat by itself, or the counter stands still.
+        """
         marks = self._marks(_runs_of(executable))
         value, reach, scatter = self._above_idle(marks)
         spread = _QUARTILES * scatter
@@ -119,13 +123,10 @@ class NvmlMeter:
 
 
 def _runs_of(executable: Executable) -> Callable[[], int]:
-    """Runs once or more often and says how often."""
+    """Runs without a gap, and says how often."""
     repeat: Callable[[], int] | None = getattr(executable, "repeat", None)
-    if repeat is not None:
-        return repeat
-
-    def once() -> int:
-        executable.run()
-        return 1
-
-    return once
+    if repeat is None:
+        raise MeasurementError(
+            "energy is not measured with this runtime: it waits between one run and the next"
+        )
+    return repeat

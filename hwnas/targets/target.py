@@ -25,6 +25,7 @@ __all__ = ["MAX_BATCH", "MAX_THREADS", "Settings", "Target"]
 
 MAX_THREADS = 1024
 MAX_BATCH = 256
+_DECISIVE_OF_GPUS = ("architecture", "batch", "product", "runtime")
 _BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # of one number
 
 
@@ -127,7 +128,10 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         numbers = msgspec.structs.replace(self, description="", energy=energy)
         decisive = msgspec.to_builtins(numbers)
         del decisive["remote"]
-        for name in ("processor", "accelerator", "fpga", "gpu"):
+        gpu = decisive.pop("gpu")
+        if gpu is not None:  # its rates are for orientation
+            decisive["gpu"] = {name: gpu[name] for name in _DECISIVE_OF_GPUS}
+        for name in ("processor", "accelerator", "fpga"):
             part = decisive.pop(name)
             if part is not None:
                 decisive[name] = {**part, "reference": ""}

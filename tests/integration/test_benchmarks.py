@@ -44,6 +44,7 @@ PROMISED = {
         ),
     },
     "import_time": {"import_s", "help_s"},
+    "gpu_truth": set(),  # gives results where there is a GPU alone
     "latency_truth": {"within_10pct_digits", "within_5pct_digits", "kendall_tau_digits"},
     "lowering": {"agreement_share", "worst_relative_difference"},
     "nasaic": {

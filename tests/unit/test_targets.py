@@ -252,6 +252,8 @@ def test_each_way_of_running_has_numbers_of_its_own(device):
     )
 
     assert len({target.with_settings(each).fingerprint for each in settings}) == 4
+    faster = get_target(device(GOOD + GPU.replace("1e15", "2e15")))
+    assert faster.fingerprint == target.fingerprint
 
 
 @pytest.mark.parametrize(
