@@ -93,9 +93,9 @@ def export_aoti(request: ExportRequest, folder: Path) -> Written:
 def inference_module(graph: Graph, weights: Weights, form: TensorForm) -> nn.Module:
     """A network for inference: batch normalisation folded, weights in the given form."""
     module = TorchModule(*fold_batch_norm(graph, weights)).eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-        parameter.data = form.of(parameter.data)
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.requires_grad_(False)
+        tensor.data = form.of(tensor.data)
     return module
 
 

@@ -90,6 +90,10 @@ class TorchPlan:
         self._training = _scheduled(steps, self._results)
         self._inference = _scheduled(_folded(steps, self._results), self._results)
 
+    def to(self, device: torch.device | str) -> None:
+        """Keep the graph's constants on a device, where inputs and weights are to be."""
+        self._constants = [constant.to(device) for constant in self._constants]
+
     @property
     def is_empty(self) -> bool:
         """Whether the plan hands its input through."""
@@ -201,6 +205,14 @@ class TorchModule(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """First output of the network for a batch of inputs."""
         return self.plan(inputs, self.tensors(), training=self.training)[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TorchModule":
+        """What `to`, `cuda` and `half` come down to; constants follow the weights' device."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        first = next(self.parameters(), None)
+        if first is not None:
+            self.plan.to(first.device)
+        return self
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers under the names that the graph gives them."""

@@ -128,6 +128,7 @@ def _traced(
     that is compiled again and again, which torch gives up after a few times.
     """
     plan, names, count = TorchPlan(graph), weights_of(graph), len(inputs)
+    plan.to(inputs[0].device)
 
     def run(*arguments: Tensor) -> tuple[Tensor, ...]:
         return plan(arguments[:count], dict(zip(names, arguments[count:], strict=True)))

@@ -242,3 +242,15 @@ def test_a_plan_takes_batches_of_any_size_and_refuses_other_numbers_of_inputs():
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
     with pytest.raises(LoweringError, match="takes 1 inputs, not 2"):
         module(x, x)
+
+
+def test_constants_follow_the_weights_to_their_device():
+    g = GraphBuilder("scaled")
+    x = g.conv(g.input("input", (1, 2, 4, 4)), 2, 1, name="conv", bias=True)
+    g.output(g.zeros_like(x), "output")
+    graph = g.build()
+    module = TorchModule(graph, random_weights(graph, np.random.default_rng(0)))
+
+    module.to("meta")
+
+    assert [constant.device.type for constant in module.plan._constants] == ["meta"]
