@@ -21,6 +21,7 @@ import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hwnas.costs.schema import DEVICE_STATES, SCHEMA, SCHEMA_VERSION
 from hwnas.errors import TableError
 from hwnas.graph import Kernel
 
@@ -33,44 +34,10 @@ __all__ = [
     "default_table_path",
 ]
 
-SCHEMA_VERSION = 1
 Provenance = Literal["measured", "simulated", "modelled", "published"]
 _PROVENANCES = ("measured", "simulated", "modelled", "published")
 _BUSY_TIMEOUT_S = 30.0
 _Sample = tuple[int, str, float, float]
-
-_STATES = """
-CREATE TABLE IF NOT EXISTS device_state (
-    session INTEGER NOT NULL, elapsed_s REAL NOT NULL, clock_hz REAL, memory_clock_hz REAL,
-    temperature_c REAL, power_w REAL, throttled_by TEXT NOT NULL);
-"""  # tables from before GPUs could be watched lack it
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS target (
-    fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, description TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS kernel (
-    key TEXT PRIMARY KEY, signature TEXT NOT NULL, macs INTEGER NOT NULL,
-    activation_bytes INTEGER NOT NULL, weight_bytes INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS cost (
-    key TEXT NOT NULL, fingerprint TEXT NOT NULL, runtime TEXT NOT NULL, metric TEXT NOT NULL,
-    value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, spread REAL NOT NULL,
-    repeats INTEGER NOT NULL, outliers INTEGER NOT NULL, provenance TEXT NOT NULL,
-    taken TEXT NOT NULL,
-    PRIMARY KEY (key, fingerprint, runtime, metric));
-CREATE TABLE IF NOT EXISTS network (
-    space TEXT NOT NULL, indices TEXT NOT NULL, key TEXT NOT NULL,
-    PRIMARY KEY (space, indices));
-CREATE TABLE IF NOT EXISTS session (
-    number INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, runtime TEXT NOT NULL,
-    started TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS item (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS sample (
-    session INTEGER NOT NULL, position INTEGER NOT NULL, item INTEGER NOT NULL,
-    latency_s REAL NOT NULL, wall_s REAL NOT NULL,
-    PRIMARY KEY (session, position)) WITHOUT ROWID;
-{_STATES}
-INSERT OR IGNORE INTO meta VALUES ('schema', '{SCHEMA_VERSION}');
-"""
 
 
 @dataclass(frozen=True)
@@ -258,7 +225,7 @@ class CostTable:
             throttled_by: What keeps the clocks low.
         """
         with self._transaction("write to") as connection:
-            connection.execute(_STATES)
+            connection.execute(DEVICE_STATES)
             connection.execute(
                 "INSERT INTO device_state VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (session, elapsed_s, *numbers, ", ".join(throttled_by)),
@@ -373,7 +340,7 @@ class CostTable:
         names = "SELECT name FROM sqlite_master WHERE type = 'table'"
         if not execute(names).fetchall():
             # All or nothing, and nothing where another process was faster.
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
         found = execute(names).fetchall()
         if ("meta",) not in found or ("cost",) not in found:
             raise TableError(f"{self.path} is an SQLite file but not a cost table")
