@@ -4,6 +4,7 @@ Each board is one session with one thread. A job that was on a board when it van
 another one; a board that falls silent is given up when the job's time is over.
 """
 
+import gc
 import threading
 import time
 from collections import defaultdict, deque
@@ -89,9 +90,14 @@ class Board:
             return False
 
     def close(self) -> None:
-        """End the session, and what lies on the board with it."""
+        """End the session, and what lies on the board with it.
+
+        TVM's objects refer to each other in circles and keep the session open: left to itself the
+        collector may run minutes later, while others wait for the board.
+        """
         self.kept.clear()
         self.session = None
+        gc.collect()
 
     def _describe(self) -> DeviceFacts:
         try:
