@@ -1,5 +1,6 @@
 """Boards over loopback: a tracker and servers in processes of their own, ended by the tests."""
 
+import gc
 import json
 import os
 import signal
@@ -170,6 +171,24 @@ def test_sessions_end_with_what_was_built_last(worker, tracker, built):
 
     assert busy == 1
     _wait(lambda: ask_tracker(tracker).free["pair"] == 2)
+
+
+def test_a_closed_session_is_free_for_others_whatever_still_refers_to_it(tracker, servers):
+    def leave_a_circle(board):
+        circle = [board.session]
+        circle.append(circle)
+
+    boards = remote.Boards(tracker, "pair")
+    gc.disable()
+    try:
+        boards.run([Job("circle", leave_a_circle)])
+        busy = ask_tracker(tracker).free["pair"]
+        boards.close()
+        _wait(lambda: ask_tracker(tracker).free["pair"] == 2)
+    finally:
+        gc.enable()
+
+    assert busy == 1
 
 
 def test_a_server_survives_sessions_that_crash(boards, servers):
