@@ -8,6 +8,7 @@ NB_MODULE(_core, module) {
     nanobind::set_leak_warnings(false);
     hwnas::bind_costing(module);
     hwnas::bind_dataflow(module);
+    hwnas::bind_graph_family(module);
     hwnas::bind_encoding(module);
     hwnas::bind_schedule(module);
     hwnas::bind_search(module);
