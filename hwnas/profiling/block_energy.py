@@ -88,7 +88,8 @@ class BlockEnergy:
     def _measure(
         self, meter: EnergyMeter, executables: Mapping[str, Executable], progress: Progress
     ) -> None:
-        known = self._table.lookup(self._source, "energy_j")
+        rows = self._table.lookup(self._source, "energy_j").values()
+        known = {row.key for row in rows if row.provenance == "measured"}
         missing = [key for key in executables if key not in known]
         for number, key in enumerate(missing):
             progress(f"measuring energy, {number} of {len(missing)}", number / len(missing))

@@ -19,11 +19,9 @@ class EnergyMeter(Protocol):
 
     Attributes:
         idle_power_w: Power while nothing runs, which is taken off.
-        seconds_each: What measuring one executable takes, about.
     """
 
     idle_power_w: float
-    seconds_each: float
 
     def energy_of(self, executable: Executable) -> Estimate:
         """Energy of one run in J, above idle.

@@ -46,8 +46,6 @@ class NvmlMeter:
         MeasurementError: The board has no energy counter.
     """
 
-    seconds_each = _WINDOW_S
-
     def __init__(
         self,
         gpu: NvidiaGpu,

@@ -16,8 +16,6 @@ class RaplMeter:
         counter: Its counters.
     """
 
-    seconds_each = _WINDOW_S
-
     def __init__(self, counter: RaplCounter) -> None:
         self._counter = counter
         self.idle_power_w = counter.idle_power_w()

@@ -104,6 +104,7 @@ class CudaClock:
         longer than recording.
         """
         graph = torch.cuda.CUDAGraph()
+        self.wait()  # what the parts read was made on another stream
         with torch.cuda.stream(self._stream):
             for part in parts:
                 part()

@@ -19,8 +19,9 @@ from hwnas.pipeline.measuring import measure_model
 from hwnas.pipeline.profiling import costs_of
 from hwnas.pipeline.requests import Limit, SearchRequest
 from hwnas.pipeline.searching import search
-from hwnas.profiling import Protocol, profile_space
+from hwnas.profiling import Estimate, Protocol, profile_space
 from hwnas.profiling.block_bench import EMPTY_KEY
+from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.profiling.profiler import backend_for, source_of
 from hwnas.profiling.units import units_of
 from hwnas.targets import Settings, get_target
@@ -79,6 +80,17 @@ def test_a_profile_measures_latency_energy_launch_and_idle_power(
     costs = costs_of(space, target, table)
     assert costs.metrics == ("latency_s", "energy_j", "memory_bytes")
     assert costs.provenance[:2] == ("measured", "measured")
+
+
+def test_an_energy_that_was_modelled_is_measured(pretend_gpu, space, target, table, profile):
+    pretend_gpu()
+    key, source = next(iter(units_of(space))), source_of(target, backend_for(target, table))
+    modelled = Estimate(1.0, 1.0, 1.0, 0.0, 0, 0)
+    table.put([cost_row(key, source, "energy_j", modelled, "modelled", timestamp())])
+
+    profile()
+
+    assert rows_of(target, table, "energy_j")[key].provenance == "measured"
 
 
 def test_another_batch_has_rows_of_its_own(pretend_gpu, target, table, profile):

@@ -82,7 +82,7 @@ def test_every_part_of_every_timed_pass_has_its_time(cuda):
 def test_work_runs_once_and_is_waited_for_before_it_is_recorded(cuda):
     CudaClock().record([cuda.part], warmup=0, passes=1)
 
-    assert cuda.log == ["part", "wait"]
+    assert cuda.log == ["wait", "part", "wait"]
 
 
 def test_a_recording_can_be_replayed_again(cuda):
