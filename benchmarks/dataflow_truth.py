@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from published_data import published_folder
 from report_format import emit, machine, result
 from scipy.stats import spearmanr
 
@@ -64,12 +65,6 @@ def main() -> None:
         file=sys.stderr,
     )
     emit("dataflow_truth", compare(known[:: 10 if arguments.quick else 1]), arguments.json)
-
-
-def published_folder() -> Path:
-    """Where published measurements are."""
-    folder = os.environ.get("HWNAS_PUBLISHED_DATA")
-    return Path(folder) if folder else Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def compare(rows: list[Row]) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hwnas.cli.command import command
-from hwnas.cli.options import recipe_option, resume_option, run_option
+from hwnas.cli.options import parts_of, recipe_option, resume_option, run_option
 from hwnas.cli.training_options import training_options
 from hwnas.console import Console
 
@@ -82,12 +82,12 @@ def cosearch(
     from hwnas.pipeline.cosearch_summary import cosearch_summary
     from hwnas.pipeline.cosearching import cosearch as run_cosearch
 
-    tables = tuple(Path(name) for name in _parts(accuracy))
+    tables = tuple(Path(name) for name in parts_of(accuracy))
     if tables and estimator not in (None, "tabulated"):
         raise PluginError(f"--accuracy is read by the estimator tabulated, not by {estimator}")
     request = CoSearchRequest(
-        spaces=_parts(spaces),
-        data=_parts(data),
+        spaces=parts_of(spaces),
+        data=parts_of(data),
         error_tables=tables,
         estimator=estimator or ("tabulated" if tables else "trained"),
         weights=_shares(weights),
@@ -106,14 +106,10 @@ def cosearch(
     console.emit(result, f"{text}\n{console.table('schedule', columns, rows)}")
 
 
-def _parts(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",")) if text else ()
-
-
 def _shares(text: str | None) -> tuple[float, ...]:
     from hwnas.errors import QuantityError
 
     try:
-        return tuple(float(part) for part in _parts(text))
+        return tuple(float(part) for part in parts_of(text))
     except ValueError:
         raise QuantityError(f"cannot read weights {text!r}: write shares such as .5,.5") from None

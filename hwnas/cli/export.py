@@ -31,7 +31,13 @@ __all__ = ["export"]
     help="Device that code is for, with --format aoti, tvm or c: a name, a device.toml, or "
     "x86-64, x86-64-v2, x86-64-v3, x86-64-v4, aarch64 for any such machine; the run's by default.",
 )
-@click.option("--finetune-epochs", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--finetune-epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of this network alone: on from inherited weights, or from scratch where there are none.",
+)
 @table_option
 @tracker_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")

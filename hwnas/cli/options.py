@@ -30,6 +30,7 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
 __all__ = [
     "data_option",
     "limit_option",
+    "parts_of",
     "protocol_of",
     "recipe_option",
     "resume_option",
@@ -117,6 +118,11 @@ tracker_option = click.option(
     callback=_use_tracker,
     help="RPC tracker at which boards register; HWNAS_TRACKER by default.",
 )
+
+
+def parts_of(text: str | None) -> tuple[str, ...]:
+    """What an option names with commas between; empty if it was not given."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
 def protocol_of(limit: str | None) -> "Protocol":

@@ -9,6 +9,7 @@ from hwnas.cli.command import command
 from hwnas.cli.options import (
     data_option,
     limit_option,
+    parts_of,
     protocol_of,
     recipe_option,
     resume_option,
@@ -56,6 +57,11 @@ _LARGEST_POPULATION = 10_000_000
     "--interpolate", is_flag=True, help="Errors that the table lacks, by a regression on its rows."
 )
 @click.option(
+    "--proxies",
+    metavar="NAMES",
+    help="What --estimator zero-cost goes by, such as naswot,synflow.",
+)
+@click.option(
     "--supernet",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN",
@@ -97,6 +103,7 @@ def search(
     latency: str | None,
     energy: str | None,
     memory: str | None,
+    proxies: str | None,
     output: Path,
     resume: bool,
     seed: int,
@@ -110,7 +117,9 @@ def search(
 
     given = {"latency_s": latency, "energy_j": energy, "memory_bytes": memory}
     limits = tuple(Limit.parse(text, metric) for metric, text in given.items() if text)
-    request = SearchRequest(space, target, settings, limits, seed=seed, **arguments)
+    request = SearchRequest(
+        space, target, settings, limits, proxies=parts_of(proxies), seed=seed, **arguments
+    )
     protocol = protocol_of(limit)
     with CostTable(table or default_table_path()) as opened, console.progress() as progress:
         run = run_search(

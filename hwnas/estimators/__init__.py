@@ -18,6 +18,7 @@ ESTIMATORS: dict[str, tuple[str, str]] = {
     "synthetic": ("hwnas.estimators.synthetic", "SyntheticEstimator"),
     "tabulated": ("hwnas.estimators.tabulated", "TabulatedEstimator"),
     "trained": ("hwnas.estimators.trained_alone", "TrainedAloneEstimator"),
+    "zero-cost": ("hwnas.estimators.zero_cost.estimator", "ZeroCostEstimator"),
 }
 
 

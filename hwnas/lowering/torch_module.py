@@ -7,6 +7,7 @@ supernet (`hwnas.supernet`) run the same plans, the latter on slices of shared w
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,32 @@ class TorchPlan:
     def to(self, device: torch.device | str) -> None:
         """Keep the graph's constants on a device, where inputs and weights are to be."""
         self._constants = [constant.to(device) for constant in self._constants]
+
+    def observed(
+        self, operators: Collection[str], observe: Callable[[Tensor], object]
+    ) -> "TorchPlan":
+        """The same plan, which shows the first operand of some operators before they run.
+
+        Args:
+            operators: ONNX types of those operators.
+            observe: Called with the operand, which the operator may change afterwards.
+        """
+
+        def showing(step: _Step) -> _Step:
+            if step.op_type not in operators:
+                return step
+            function = step.function
+
+            def run(x: Tensor, *rest: Tensor, **options: bool) -> Tensor:
+                observe(x)
+                return function(x, *rest, **options)
+
+            return step._replace(function=run)
+
+        found = copy(self)
+        found._training = tuple(map(showing, self._training))
+        found._inference = tuple(map(showing, self._inference))
+        return found
 
     @property
     def is_empty(self) -> bool:

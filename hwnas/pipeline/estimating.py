@@ -1,6 +1,6 @@
 """Estimators made ready for a search: trained where they need it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,6 +15,7 @@ from hwnas.estimators import Errors, Estimator, load_estimator
 from hwnas.estimators.supernet_estimator import SupernetEstimator
 from hwnas.estimators.tabulated import TabulatedEstimator
 from hwnas.estimators.trained_alone import TrainedAloneEstimator
+from hwnas.estimators.zero_cost import DEFAULT_PROXIES, ZeroCostEstimator
 from hwnas.pipeline.requests import SearchRequest, TrainRequest
 from hwnas.pipeline.training import take_supernet, train, train_into, training_options
 from hwnas.progress import Progress, silent
@@ -47,6 +48,7 @@ class TrainedEstimator:
         test: Architecture to test error and number of test images; called for the chosen network
             alone. None where there are no images.
         score: What one minus the error is called.
+        is_rank: Whether errors are no errors but ranks among random networks.
     """
 
     estimator: Estimator
@@ -55,6 +57,7 @@ class TrainedEstimator:
     validation_images: int | None = None
     test: Callable[[Architecture], tuple[float, int]] | None = None
     score: Score = "accuracy"
+    is_rank: bool = False
 
 
 def make_estimator(
@@ -79,6 +82,7 @@ def make_estimator(
             cache=run.path / _CACHE,
             table=request.error_table,
             interpolate=request.interpolate,
+            proxies=request.proxies,
             training=request.training,
             device=request.device,
             seed=run.record.seed,
@@ -198,6 +202,7 @@ def _without_supernet(
     cache: Path,
     table: Path | None,
     interpolate: bool,
+    proxies: Sequence[str] = (),
     training: Mapping[str, Any],
     device: str,
     seed: int,
@@ -223,6 +228,11 @@ def _without_supernet(
             lambda architecture: (trained.test_error(architecture), len(dataset.y_test)),
             cast("Score", get_task(dataset.task).score),
         )
+    if name == "zero-cost":
+        zero_cost = ZeroCostEstimator(
+            space, proxies or DEFAULT_PROXIES, seed=seed, device=device, progress=progress
+        )
+        return TrainedEstimator(zero_cost, zero_cost.error, "modelled", is_rank=True)
     made = cast("Callable[[SearchSpace], Estimator]", load_estimator(name))
     estimator = made(space)
     return TrainedEstimator(estimator, estimator.error, "modelled")

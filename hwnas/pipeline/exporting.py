@@ -1,4 +1,4 @@
-"""From a run to model files: weights inherited from the supernet, a receipt beside them."""
+"""From a run to model files with a receipt beside them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,7 @@ import torch
 
 from hwnas.backends import MeasuringBackend
 from hwnas.costs import CostTable
-from hwnas.datasets.dataset import Dataset, load_dataset_for
-from hwnas.datasets.image_size import fit_dataset
+from hwnas.datasets.dataset import Dataset
 from hwnas.datasets.task import get_task
 from hwnas.errors import ExportError, RunError
 from hwnas.export import Deployment, ExportRequest, export_model
@@ -19,7 +18,7 @@ from hwnas.lowering import Weights
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.pipeline.choosing import measured_figure
 from hwnas.pipeline.deployment import deployment_for, deployment_here
-from hwnas.pipeline.training import training_options
+from hwnas.pipeline.network_weights import NetworkWeights, network_weights
 from hwnas.profiling import Protocol, backend_for, measure_networks, source_of, space_anchors
 from hwnas.progress import Progress, silent
 from hwnas.search.run_directory import RunDirectory
@@ -27,8 +26,6 @@ from hwnas.search.run_records import ChosenRecord, CostFigure, TargetRecord
 from hwnas.search.run_tables import FrontMember
 from hwnas.spaces import SearchSpace, get_space
 from hwnas.targets import Settings, Target, get_target
-from hwnas.training.checkpoint import load_supernet
-from hwnas.training.finetuning import FINETUNING, finetune
 
 __all__ = ["export_run"]
 
@@ -47,13 +44,7 @@ _HOW = {
     "measured.latency_s": "Median of interleaved runs of the whole network on the target, beside "
     "a reference kernel that removes the machine's drift.",
 }
-_INHERITED = (
-    "{score}, by the sub-net with inherited weights and recalibrated batch norm; the search saw "
-    "these images."
-)
-_EXPORTED = "{score}, by the exported weights; nothing saw these images before."
 _SAME_FILE = " What ran is the written file: the same bytes, with these weights."
-_FINETUNED = "{score}, by the fine-tuned weights."
 _MODELLED_ENERGY = (
     "No energy counter was readable: energy is operations and bytes times constants of the "
     "target's file. It ranks networks on one target and is not a measurement."
@@ -81,10 +72,11 @@ def export_run(
         format: As `hwnas.export` knows it.
         target: Device for which code is generated: a target, or a name of `GENERIC` in
             `hwnas.pipeline.deployment`; None for the run's. Only formats with code take one.
-        finetune_epochs: Epochs of training of this network alone, from inherited weights.
+        finetune_epochs: Epochs of training of this network alone, from inherited weights, or from
+            scratch where the run has none.
         table: With measured networks of the space, for a pick that has to be measured first;
             tuning records lie beside it.
-        seed: Of the fine-tuning.
+        seed: Of that training.
         progress: Called with a line of text and the share done.
 
     Raises:
@@ -103,35 +95,17 @@ def export_run(
     space = get_space(run.record.arguments["space"])
     picked = _picked(run, pick)
     architecture = space.architecture(np.array(picked.architecture))
-    if not run.has(run.supernet_path.name):
-        raise ExportError(
-            f"{run_path} has no trained weights: its estimator was "
-            f"{run.record.arguments['estimator']!r}; search with --estimator supernet"
-        )
-    supernet = load_supernet(run.supernet_path, space)
-    dataset = load_dataset_for(space, run.record.arguments["data"])
-    dataset = fit_dataset(dataset, supernet.image_side(architecture))
-    statistics = supernet.calibrate(architecture, torch.from_numpy(dataset.x_train))
-    weights = supernet.weights(architecture, statistics)
-    if finetune_epochs:
-        weights = finetune(
-            space,
-            architecture,
-            weights,
-            dataset,
-            training_options(FINETUNING, {"epochs": finetune_epochs}, dataset),
-            rng=np.random.default_rng(seed),
-            progress=lambda done, epochs, _: progress(
-                f"fine-tuning, epoch {done} of {epochs}", done / epochs
-            ),
-        )
+    trained = network_weights(
+        run, space, architecture, epochs=finetune_epochs, seed=seed, progress=progress
+    )
+    weights, dataset = trained.weights, trained.dataset
     is_same_file = format == _FORMAT_OF.get(_run_target(run).backend)
     if is_same_file or not picked.measured:
         picked = _measured(run, space, picked, weights, table, progress)
     module = TorchModule(space.network(architecture), weights)
     module.eval()
     images = dataset.x_test[:_CHECKED_IMAGES]
-    facts = _facts(device, picked, module, dataset, finetuned=finetune_epochs > 0)
+    facts = _facts(device, picked, module, trained)
     if is_same_file and "latency_s" in facts.measured:
         facts.how["measured.latency_s"] += _SAME_FILE
     return export_model(
@@ -245,19 +219,15 @@ def _facts(
     target: TargetRecord,
     picked: ChosenRecord,
     module: TorchModule,
-    dataset: Dataset,
-    *,
-    finetuned: bool,
+    trained: NetworkWeights,
 ) -> ReceiptFacts:
     said = {f"predicted.{metric}" for metric in picked.predicted}
     said |= {f"measured.{metric}" for metric in picked.measured}
     how = {name: _HOW[name] for name in said}
-    task, scores = get_task(dataset.task), _scores(module, dataset)
-    for split, text in (("validation", _INHERITED), ("test", _EXPORTED)):
+    task, scores = get_task(trained.dataset.task), _scores(module, trained.dataset)
+    for split, text in trained.how.items():
         meaning = task.meaning.format(which=f"{split} images")
-        how[f"{task.score.lower()}.{split}"] = (_FINETUNED if finetuned else text).format(
-            score=meaning
-        )
+        how[f"{task.score.lower()}.{split}"] = text.format(score=meaning)
     energy = picked.predicted.get("energy_j")
     modelled = energy is not None and energy.provenance != "measured"
     is_share = task.score == "accuracy"

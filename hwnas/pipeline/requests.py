@@ -57,6 +57,7 @@ class SearchRequest:
         data: Data set, as `--data` takes it.
         error_table: What the estimator `tabulated` reads.
         interpolate: Whether it interpolates where the table has no row.
+        proxies: What the estimator `zero-cost` goes by; empty for its own choice.
         supernet: Run directory of a trained supernet; None to train one.
         recipe: How a supernet is trained.
         hardware_loss: How gradient-based strategies weigh cost; None for their own choice.
@@ -77,6 +78,7 @@ class SearchRequest:
     data: str = "digits"
     error_table: Path | None = None
     interpolate: bool = False
+    proxies: tuple[str, ...] = ()
     supernet: Path | None = None
     recipe: str = "sandwich"
     hardware_loss: str | None = None
@@ -102,6 +104,7 @@ class SearchRequest:
             "data": self.data,
             "error_table": None if self.error_table is None else str(self.error_table),
             "interpolate": self.interpolate,
+            "proxies": list(self.proxies),
             "supernet": None if self.supernet is None else str(self.supernet),
             "recipe": self.recipe,
             "hardware_loss": self.hardware_loss,

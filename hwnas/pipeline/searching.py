@@ -13,6 +13,7 @@ from hwnas.backends import TuningBudget
 from hwnas.costs import CompiledCosts, CostTable
 from hwnas.errors import BudgetError, PluginError, SpaceError, TableError
 from hwnas.estimators import available_estimators
+from hwnas.estimators.zero_cost import DEFAULT_PROXIES, get_proxies
 from hwnas.pipeline.choosing import Choice, choose
 from hwnas.pipeline.estimating import TrainedEstimator, make_estimator
 from hwnas.pipeline.gradient_searching import search_by_gradient
@@ -225,14 +226,7 @@ def _write_chosen(
 ) -> None:
     chosen = choice.chosen
     architecture = Architecture(space.name, tuple(chosen.architecture))
-    validation = None
-    if estimator.validation_images is not None:
-        validation = float(estimator.estimator.error(architecture.row()[None])[0])
-    score = estimator.score
-    error = ErrorRecord(validation, None, estimator.validation_images, None, score)
-    if estimator.test is not None:
-        test, images = estimator.test(architecture)
-        error = ErrorRecord(validation, test, estimator.validation_images, images, score)
+    error = _error_record(architecture, estimator)
     run.write_chosen(
         ChosenRecord(
             "best",
@@ -249,6 +243,16 @@ def _write_chosen(
     )
 
 
+def _error_record(architecture: Architecture, estimator: TrainedEstimator) -> ErrorRecord:
+    if estimator.validation_images is None and not estimator.is_rank:
+        return ErrorRecord(score=estimator.score)
+    estimated = float(estimator.estimator.error(architecture.row()[None])[0])
+    if estimator.is_rank:
+        return ErrorRecord(rank_share=1.0 - estimated)
+    test, images = (None, None) if estimator.test is None else estimator.test(architecture)
+    return ErrorRecord(estimated, test, estimator.validation_images, images, estimator.score)
+
+
 def _check_names(request: SearchRequest) -> None:
     strategies = sorted({*STRATEGIES, *available_gradient_strategies()})
     if request.strategy not in strategies:
@@ -257,6 +261,10 @@ def _check_names(request: SearchRequest) -> None:
     if request.estimator not in available_estimators():
         known = ", ".join(available_estimators())
         raise PluginError(f"unknown estimator {request.estimator!r}; available: {known}")
+    if request.estimator == "zero-cost":
+        get_proxies(request.proxies or DEFAULT_PROXIES)
+    elif request.proxies:
+        raise PluginError(f"estimator {request.estimator!r} goes by no proxies: leave them out")
     if request.strategy not in STRATEGIES:
         if request.supernet is not None:
             raise SpaceError(f"{request.strategy} trains its own supernet: leave out --supernet")

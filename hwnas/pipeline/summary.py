@@ -43,6 +43,10 @@ def run_summary(run: RunDirectory) -> tuple[dict[str, Any], str]:
     ):
         if value is not None:
             lines.append(f"  {split} {error.score}: {100 * (1 - value):.2f} % of {images} images")
+    if error.rank_share is not None:
+        lines.append(
+            f"  before training: outdoes {100 * error.rank_share:.1f} % of random networks"
+        )
     result = {
         "run": str(run.path),
         "front": len(front),

@@ -66,6 +66,8 @@ def search_context(run: RunDirectory) -> dict[str, object]:
         "verdict": _verdict(chosen),
         "cost_rows": [] if chosen is None else _cost_rows(chosen),
         "error_rows": [] if chosen is None else _error_rows(chosen),
+        "is_rank": run.record.arguments.get("estimator") == "zero-cost",
+        "rank_share": _rank_share(chosen),
         "score": score,
         "score_title": score[0].upper() + score[1:],
         "blocks": (
@@ -157,6 +159,11 @@ def _error_rows(chosen: ChosenRecord) -> list[tuple[str, str, str, str]]:
             count = "not recorded" if images is None else f"{images:,}"
             rows.append((split, wording.percent(1.0 - value), wording.percent(value), count))
     return rows
+
+
+def _rank_share(chosen: ChosenRecord | None) -> str:
+    share = None if chosen is None else chosen.error.rank_share
+    return "" if share is None else wording.percent(share)
 
 
 def _candidates(chosen: ChosenRecord) -> list[list[tuple[str, str]]]:

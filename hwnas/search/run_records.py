@@ -134,6 +134,8 @@ class ErrorRecord(_Strict, frozen=True):
         validation_images: How many.
         test_images: How many.
         score: What one minus the error is called.
+        rank_share: Where no images were looked at but untrained networks were ranked: the share
+            of random networks of the space that this one outdoes.
     """
 
     validation: float | None = None
@@ -141,6 +143,7 @@ class ErrorRecord(_Strict, frozen=True):
     validation_images: Count | None = None
     test_images: Count | None = None
     score: Literal["accuracy", "IoU"] = "accuracy"
+    rank_share: float | None = None
 
 
 class ChosenRecord(_Strict, frozen=True):
