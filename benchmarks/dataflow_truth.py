@@ -12,7 +12,6 @@ Without --rows: accelerators/maestro.csv in the folder HWNAS_PUBLISHED_DATA, or 
 
 import argparse
 import csv
-import os
 import sys
 from collections import Counter
 from pathlib import Path

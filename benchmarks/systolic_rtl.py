@@ -16,7 +16,6 @@ import argparse
 import csv
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from published_data import published_folder
 from report_format import emit, machine, result
 
 from hwnas.fpga import (
@@ -179,8 +179,7 @@ def place_and_route() -> None:
 
 def scalesim() -> Iterator[dict[str, object]]:
     """Three dataflows, without stalls."""
-    root = os.environ.get("HWNAS_PUBLISHED_DATA") or Path(__file__).parents[2] / "shared/data"
-    path = Path(root) / SCALESIM
+    path = published_folder() / SCALESIM
     if not path.is_file():
         print(f"{path} does not exist: SCALE-Sim is left out", file=sys.stderr)
         return

@@ -12,7 +12,7 @@ RECTIFIERS = ("Clip", "HardSwish", "Relu")
 
 
 def naswot(network: UntrainedNetwork) -> float:
-    """log |det K|, where K counts for each pair of images the units that switch alike.
+    """Logarithm of |det K|; K counts for each pair of images the units that switch alike.
 
     A unit is one element of an input of a rectifier; it is on above zero. Mellor et al., Neural
     Architecture Search without Training, ICML 2021, eq. 2. Minus infinity if two images switch

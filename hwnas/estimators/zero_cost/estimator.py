@@ -29,8 +29,8 @@ class ZeroCostEstimator:
     """One minus the share of random networks that a network outdoes before training.
 
     The share is the geometric mean, over the proxies, of the network's rank among random networks
-    of the space, which is AZ-NAS's way to join proxies (Lee and Ham, CVPR 2024, eq. 9: the sum of
-    the logarithms of relative ranks). It is no error rate: 0.1 says that the network ranks with the
+    of the space, which is AZ-NAS's way to join proxies (Lee and Ham, CVPR 2024: the sum of the
+    logarithms of relative ranks). It is no error rate: 0.1 says that the network ranks with the
     best tenth, not how many images it gets wrong.
 
     Weights, images and labels depend on the network and the seed alone.
