@@ -13,6 +13,7 @@ from hwnas.backends.backend import (
     MeasuringBackend,
     ModelBackend,
     ModellingBackend,
+    RepeatingBench,
     TuningBudget,
     TuningReport,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "MeasuringBackend",
     "ModelBackend",
     "ModellingBackend",
+    "RepeatingBench",
     "TuningBudget",
     "TuningReport",
     "available_backends",

@@ -32,6 +32,7 @@ __all__ = [
     "MeasuringBackend",
     "ModelBackend",
     "ModellingBackend",
+    "RepeatingBench",
     "TuningBudget",
     "TuningReport",
 ]
@@ -227,6 +228,18 @@ class KernelBench(Protocol):
 
     def close(self) -> None:
         """Let go of what was compiled."""
+
+
+@runtime_checkable
+class RepeatingBench(KernelBench, Protocol):
+    """A bench that can also run one of its items again and again, for its energy."""
+
+    def executable(self, name: str) -> Executable:
+        """A network, or a kernel alone.
+
+        Args:
+            name: Of a network, or key of a kernel that one of them holds.
+        """
 
 
 @runtime_checkable

@@ -28,6 +28,8 @@ from hwnas.tvm_worker.messages import (
     Built,
     BuiltNetworks,
     Release,
+    Repeat,
+    Repeated,
     Results,
     Run,
     Time,
@@ -35,7 +37,10 @@ from hwnas.tvm_worker.messages import (
     TimeKernels,
 )
 
-__all__ = ["TvmBench", "TvmExecutable", "TvmLocal"]
+__all__ = ["TvmBench", "TvmExecutable", "TvmKernel", "TvmLocal"]
+
+# A message takes 0.3 ms, in which a GPU idles; an energy counter moves every 100 ms.
+_TURN_S = 0.02
 
 
 class TvmExecutable:
@@ -55,6 +60,14 @@ class TvmExecutable:
         """Run once."""
         self._worker.request(Time((self.handle,), warmup=0, passes=1), Timed)
 
+    def repeat(self) -> int:
+        """Run again and again for some 20 ms without a gap; the number of runs."""
+        return self._worker.request(Repeat(self.handle, "", _TURN_S), Repeated).runs
+
+    def kernel(self, key: str) -> "TvmKernel":
+        """One of its kernels by itself."""
+        return TvmKernel(self._worker, self.handle, key)
+
     def results(self, inputs: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.generic]]:
         """Outputs for given inputs."""
         arrays = tuple(Array.of(array) for array in inputs)
@@ -64,6 +77,29 @@ class TvmExecutable:
     def release(self) -> None:
         """Let the TVM process forget it."""
         self._worker.forget(Release((self.handle,)))
+
+
+class TvmKernel:
+    """A kernel of a network in the TVM process, to be run alone.
+
+    Args:
+        worker: The process.
+        handle: Of the network.
+        key: Of the kernel.
+    """
+
+    def __init__(self, worker: TvmWorker, handle: int, key: str) -> None:
+        self._worker = worker
+        self._handle = handle
+        self._key = key
+
+    def run(self) -> None:
+        """Run at least once."""
+        self._worker.request(Repeat(self._handle, self._key, 0.0), Repeated)
+
+    def repeat(self) -> int:
+        """Run again and again for some 20 ms without a gap; the number of runs."""
+        return self._worker.request(Repeat(self._handle, self._key, _TURN_S), Repeated).runs
 
 
 class TvmLocal(TvmKernels):
@@ -199,6 +235,12 @@ class TvmBench:
             [name],
             self._backend.sample([executable], self._target, warmup=warmup, passes=passes),
         )
+
+    def executable(self, name: str) -> TvmExecutable | TvmKernel:
+        """A network by its name, or a kernel by its key."""
+        if name in self._networks:
+            return self._networks[name]
+        return next(n.kernel(name) for n in self._networks.values() if name in n.kernels)
 
     def close(self) -> None:
         """Let the TVM process forget the networks."""

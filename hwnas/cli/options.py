@@ -22,7 +22,7 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
     "batch": (click.IntRange(1, 256), "Inputs at once, on GPUs; costs are those of a batch."),
     "dtype": (click.Choice(list(_PRECISIONS)), "Of weights and activations, on GPUs."),
     "runtime": (
-        click.Choice(["torch", "tvm", "onnxruntime", "tensorrt"]),
+        click.Choice(["torch", "tvm", "tvm-tuned", "onnxruntime", "tensorrt"]),
         "What compiles and executes, on GPUs.",
     ),
 }

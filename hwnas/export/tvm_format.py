@@ -76,7 +76,7 @@ def export_tvm(request: ExportRequest, folder: Path) -> Written:
     if done.untuned:
         tuned_as = deployment.tuned_as
         log.warning(
-            "%d of %d kernels are untuned code, which is slow%s",
+            "%d of %d kernels have no tuning record and are slow%s",
             len(done.untuned),
             done.kernels,
             f": profile a space with --target {tuned_as} first" if tuned_as else "",
@@ -129,7 +129,9 @@ def _kernels(done: ExportedLibrary, deployment: Deployment) -> tuple[str, ...]:
     """What a receipt says about the kernels."""
     if not deployment.code.cuda:
         return (_tuned(done, deployment),)
-    held = f"{done.kernels} kernels for {deployment.code.cuda}, of default schedules"
+    tuned = 0 if deployment.tuning is None else done.kernels - len(done.untuned)
+    schedules = f"{tuned} of them tuned" if tuned else "of default schedules"
+    held = f"{done.kernels} kernels for {deployment.code.cuda}, {schedules}"
     if done.device_code == "source":
         compiled = "as CUDA source, which is compiled when the library is loaded: that takes nvcc"
         return (f"{held}, {compiled} with TVM_CUDA_COMPILE_MODE=nvcc, or NVRTC.",)

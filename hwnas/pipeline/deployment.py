@@ -48,10 +48,13 @@ def deployment_for(
         return Deployment(TargetRecord(name, "", description, 1), code)
     target = run_target if name is None else get_target(name)
     if target.gpu is not None and for_gpus:
+        by_records = target.gpu.runtime == "tvm-tuned"
         return Deployment(
             target_record(target),
             code_target(target),
-            costs_by_tvm=target.gpu.runtime == "tvm",
+            table.tuning_folder(target.fingerprint) if by_records and table is not None else None,
+            tuned_as=target.name if by_records else "",
+            costs_by_tvm=by_records or target.gpu.runtime == "tvm",
             batch=target.gpu.batch,
         )
     if target.processor is None and (target.gpu is not None or not target.local):

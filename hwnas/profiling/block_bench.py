@@ -17,9 +17,9 @@ from hwnas.costs import Cost, CostTable, Source
 from hwnas.errors import MeasurementError
 from hwnas.graph import Graph, GraphBuilder, kernel_key
 from hwnas.lowering import random_weights
-from hwnas.profiling.block_energy import BlockEnergy
 from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.profiling.device_watch import DeviceWatch
+from hwnas.profiling.energy_rows import EnergyRows
 from hwnas.profiling.estimate import estimate_median
 from hwnas.profiling.protocol import Protocol
 from hwnas.profiling.recorder import Recorder
@@ -97,7 +97,7 @@ class BlockBench:
         }
         fixed = {reference_key(), EMPTY_KEY}
         self._recorder = Recorder(table, source, {*units, *self._networks, *fixed})
-        self._energy = BlockEnergy(target, source, table, EMPTY_KEY)
+        self._energy = EnergyRows(target, source, table, EMPTY_KEY)
         self.watch = DeviceWatch(target, table, self._recorder.session)
 
     def run(self, missing: dict[str, Unit], progress: Progress) -> None:

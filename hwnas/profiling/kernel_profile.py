@@ -12,7 +12,7 @@ from contextlib import closing
 
 import numpy as np
 
-from hwnas.backends import KernelBackend, KernelBench, TuningBudget
+from hwnas.backends import KernelBackend, KernelBench, RepeatingBench, TuningBudget
 from hwnas.costs import (
     Cost,
     CostTable,
@@ -22,6 +22,8 @@ from hwnas.errors import MeasurementError
 from hwnas.graph import Graph, GraphCounts, Kernel, count_graph, kernel_key
 from hwnas.lowering import Weights, random_weights
 from hwnas.profiling.cost_rows import cost_row, modelled_energy_rows, timestamp
+from hwnas.profiling.energy_meter import counts_energy
+from hwnas.profiling.energy_rows import EnergyRows
 from hwnas.profiling.estimate import Estimate, sum_of_estimates
 from hwnas.profiling.protocol import Protocol
 from hwnas.profiling.recorder import Recorder
@@ -71,6 +73,8 @@ class KernelProfile:
         self._table = table
         self._protocol = protocol
         self._rng = rng
+        self._energy = EnergyRows(target, source, table, reference_key())
+        self._counts_energy = counts_energy(target)
         self._facts: dict[str, Kernel] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
         self._networks: set[str] = set()
@@ -140,7 +144,7 @@ class KernelProfile:
         for number, batch in enumerate(batches):
             held = {kernel for key in batch for kernel in self._parts[key]} & kernels
             own = (held | set(batch)) & wanted
-            if not self._needy(recorder, own):
+            if not self._needy(recorder, own) and not self._without_energy(own):
                 continue
             models = {key: networks[key] for key in batch}
             bench = self._backend.open_bench(
@@ -149,6 +153,9 @@ class KernelProfile:
             with closing(bench):
                 text = f"measuring, batch {number + 1} of {len(batches)}"
                 self._settle(bench, recorder, own, limit, text, progress)
+                if isinstance(bench, RepeatingBench):
+                    missing = self._without_energy(own)
+                    self._energy.measure({k: bench.executable(k) for k in missing}, progress)
         return recorder.estimates()
 
     def _settle(
@@ -181,6 +188,10 @@ class KernelProfile:
                     progress(f"{text}: {settled}", min(1.0, share))
         finally:  # also when a device is gone or the user stops: what was measured is kept
             recorder.flush()
+
+    def _without_energy(self, keys: set[str]) -> list[str]:
+        """Keys whose energy is still to be measured; none where nothing counts it."""
+        return sorted(keys - set(self._energy.measured())) if self._counts_energy else []
 
     def _needy(self, recorder: Recorder, wanted: set[str]) -> set[str]:
         """Keys that are not yet known surely enough."""
@@ -230,6 +241,17 @@ class KernelProfile:
     def _with_weights(self, graph: Graph) -> _Model:
         return graph, random_weights(graph, self._rng)
 
+    def _block_energy(self, block: str, taken: str) -> list[Cost]:
+        """Energy of a block, that of its kernels; no row where one was not measured."""
+        known = self._energy.measured()
+        parts = [known.get(kernel) for kernel in self._parts[block]]
+        if None in parts:
+            return []
+        estimate = sum_of_estimates(
+            [Estimate(p.value, p.low, p.high, p.spread, p.repeats, 0) for p in parts if p]
+        )
+        return [cost_row(block, self._source, "energy_j", estimate, "measured", taken)]
+
     def _write(
         self,
         missing: Mapping[str, Unit],
@@ -259,6 +281,7 @@ class KernelProfile:
         for key, unit in missing.items():
             estimate = sum_of_estimates([found[kernel] for kernel in self._parts[key]])
             add(key, estimate, count_graph(unit.fragment.graph))
+            rows.extend(self._block_energy(key, taken))
             described.append(describe_kernel(key, unit.fragment.graph))
         graphs = {key: self._space.network(a) for key, a in networks.items()}
         for key, graph in {**graphs, reference_key(): reference_graph()}.items():

@@ -114,7 +114,7 @@ def profile_space(
     table.put_target(source.fingerprint, target.name, msgspec.json.encode(target).decode())
     units = units_of(space)
     known = set(table.lookup(source, "latency_s"))
-    if isinstance(backend, BlockBackend) and counts_energy(target):
+    if isinstance(backend, BlockBackend | KernelBackend) and counts_energy(target):
         known &= set(table.lookup(source, "energy_j"))
     missing = {key: unit for key, unit in units.items() if key not in known}
     if isinstance(backend, ModellingBackend):

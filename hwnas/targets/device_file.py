@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
-GpuRuntime = Literal["torch", "tvm", "onnxruntime", "tensorrt"]
+GpuRuntime = Literal["torch", "tvm", "tvm-tuned", "onnxruntime", "tensorrt"]
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,17 +10,14 @@ its own launch, the time is that of the launch, as inside a network.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-import tvm
 
+from hwnas.tvm_worker.noise import noise_tensor
 from hwnas.tvm_worker.timing import LoadedNetwork, Seconds
 
 __all__ = ["time_kernels_on_device", "time_networks_on_device"]
 
 _LEAST_S = 1e-3  # of one sample of a kernel: 2000 times the resolution of CUDA's events, 0.5 us
 _TICK_S = 1e-9
-_NOISE = 1 << 16  # different numbers among a kernel's arguments
-_SEED = 0
 
 
 def time_networks_on_device(
@@ -43,7 +40,7 @@ def time_kernels_on_device(
     """Median time of each kernel call of a network in s, twice, in order of the calls."""
     found: dict[str, Seconds] = {}
     for name in dict.fromkeys(network.names):
-        arguments = [_tensor(*each, network.device) for each in network.arguments[name]]
+        arguments = [noise_tensor(*each, network.device) for each in network.arguments[name]]
         kernel = network.kernel(name)
         for _ in range(warmup):
             kernel[name](*arguments)
@@ -56,12 +53,3 @@ def time_kernels_on_device(
 
 def _twice(seconds: float) -> Seconds:
     return max(_TICK_S, seconds), max(_TICK_S, seconds)
-
-
-def _tensor(shape: tuple[int, ...], dtype: str, device: tvm.runtime.Device) -> tvm.runtime.Tensor:
-    """Standard normal numbers, which repeat; zeros of other types, which any index may be."""
-    values: npt.NDArray[np.generic] = np.zeros(shape, dtype)
-    if not np.issubdtype(values.dtype, np.integer) and values.dtype != bool:
-        noise = np.random.default_rng(_SEED).standard_normal(_NOISE)
-        values = np.resize(noise.astype(dtype), shape)
-    return tvm.runtime.tensor(values, device)

@@ -29,7 +29,7 @@ def export_library(request: ExportLibrary) -> ExportedLibrary:
     kernels = kernels_of(module)
     target = target_of(code)
     untuned = [] if is_gpu(target) else list(kernels)
-    if request.database is not None:
+    if request.database is not None and not (request.twin and is_gpu(target)):
         from hwnas.tvm_worker.tuning.tuner import apply_database
 
         module, left = apply_database(module, target, Path(request.database))

@@ -36,6 +36,8 @@ from hwnas.tvm_worker.messages import (
     Lower,
     Lowered,
     Release,
+    Repeat,
+    Repeated,
     Request,
     Results,
     Run,
@@ -57,6 +59,7 @@ from hwnas.tvm_worker.timing import LoadedNetwork, time_kernels, time_networks
 
 if TYPE_CHECKING:
     from hwnas.tvm_worker.devices.bench import DeviceBenches
+    from hwnas.tvm_worker.tuning.summary import TuningSummary
 
 __all__ = ["main"]
 
@@ -95,6 +98,9 @@ class Worker:
                 network = self._networks[request.handle]
                 time_each = time_kernels_on_device if network.is_on_gpu else time_kernels
                 return Timed(time_each(network, warmup=request.warmup, passes=request.passes))
+            case Repeat():
+                network = self._networks[request.handle]
+                return Repeated(network.repeat(request.kernel, request.least_s))
             case FindGpu():
                 return _found_gpu()
             case ExportLibrary():
@@ -149,9 +155,25 @@ class Worker:
         return Lowered(calls, {key: _record(kernel) for key, kernel in found.items()})
 
     def _tune(self, request: Tune, report: Report) -> Tuned:
+        from hwnas.tvm_worker.tuning.gpu_tuner import tune_on_gpu
         from hwnas.tvm_worker.tuning.tuner import tune
 
         kernels = {f"kernel_{key}": self._kernels[key] for key in request.keys}
+
+        def told(name: str, share: float) -> None:
+            report(f"tuning {kernels[name].signature}", share)
+
+        if request.target.cuda:
+            return _tuned(
+                tune_on_gpu(
+                    module_of(kernels),
+                    target_of(request.target),
+                    Path(request.database),
+                    limit_s=request.limit_s,
+                    trials=request.trials,
+                    on_progress=told,
+                )
+            )
         with ExitStack() as stack:
             runner = None
             if request.tracker:
@@ -166,11 +188,10 @@ class Worker:
                 limit_s=request.limit_s,
                 trials=request.trials,
                 seed=request.seed,
-                on_progress=lambda name, share: report(f"tuning {kernels[name].signature}", share),
+                on_progress=told,
                 runner=runner,
             )
-        left = tuple(name.removeprefix("kernel_") for name in summary.left)
-        return Tuned(summary.tuned, summary.reused, summary.trials, summary.seconds, left)
+        return _tuned(summary)
 
     def _build(self, request: BuildNetworks, report: Report) -> BuiltNetworks:
         target = target_of(request.target)
@@ -241,6 +262,11 @@ def _found_gpu() -> FoundGpu:
     device = tvm.cuda()
     version = str(device.compute_version).replace(".", "") if device.exist else ""
     return FoundGpu(version and f"sm_{version}", cuda_compiler())
+
+
+def _tuned(summary: "TuningSummary") -> Tuned:
+    left = tuple(name.removeprefix("kernel_") for name in summary.left)
+    return Tuned(summary.tuned, summary.reused, summary.trials, summary.seconds, left)
 
 
 def _record(kernel: CompilerKernel) -> Kernel:

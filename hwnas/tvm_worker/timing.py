@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tvm import relax
 
 from hwnas import _core
 from hwnas.errors import MeasurementError
+from hwnas.tvm_worker.noise import noise_tensor
 
 __all__ = [
     "Form",
@@ -27,6 +28,7 @@ __all__ = [
 _EXAMPLE_SEED = 0
 _BUILTIN = "vm.builtin"
 _EMPTY_PASSES = 200
+_TURN_S = 0.005  # between two waits: short against the 100 ms in which an energy counter moves
 _TICK_S = 1e-9  # of the clocks; a kernel is never free
 _MOST_ARGUMENTS = 8  # a watched call takes longer with each; kernels with more count as with 8
 
@@ -69,6 +71,7 @@ class LoadedNetwork:
         self._function = function
         self._machine = relax.VirtualMachine(executable, self.device)
         self._main = self._machine[function]
+        self._repeated: dict[str, Callable[[], Any]] = {}
         self._watched: tuple[relax.VirtualMachine, KernelWatch] | None = None
         rng = np.random.default_rng(_EXAMPLE_SEED)
         self._inputs = [
@@ -87,6 +90,35 @@ class LoadedNetwork:
         if self.is_on_gpu:
             self.device.sync()
         return results
+
+    def repeat(self, kernel: str, least_s: float) -> int:
+        """Run again and again without a gap; how often.
+
+        Args:
+            kernel: Key of a kernel to run alone; empty for the whole network.
+            least_s: How long, at least.
+        """
+        run = self._repeatable(kernel)
+        run()
+        self.device.sync()
+        begin, runs, turn = time.perf_counter(), 0, 1
+        while (elapsed := time.perf_counter() - begin) < least_s:
+            if runs:  # waits between turns must not show
+                turn = max(1, round(_TURN_S * runs / elapsed))
+            for _ in range(turn):
+                run()
+            self.device.sync()
+            runs += turn
+        return runs
+
+    def _repeatable(self, kernel: str) -> Callable[[], Any]:
+        if not kernel:
+            return partial(self._main, *self._inputs)
+        if kernel not in self._repeated:
+            name = self.names[self.kernels.index(kernel)]
+            arguments = [noise_tensor(*form, self.device) for form in self.arguments[name]]
+            self._repeated[kernel] = partial(self.kernel(name)[name], *arguments)
+        return self._repeated[kernel]
 
     def timer(self) -> Callable[[], float]:
         """A function that runs it and gives the time on the device in s."""

@@ -10,7 +10,8 @@ __all__ = ["cuda_backend"]
 
 _BACKENDS = {
     "torch": ("torch_cuda", "TorchCudaBackend"),
-    "tvm": ("tvm_cuda", "TvmCudaBackend"),
+    "tvm": ("tvm_cuda", "DefaultTvmCudaBackend"),
+    "tvm-tuned": ("tvm_cuda", "TvmCudaBackend"),
     "onnxruntime": ("onnxruntime_cuda", "OnnxRuntimeCudaBackend"),
     "tensorrt": ("onnxruntime_cuda", "OnnxRuntimeCudaBackend"),
 }

@@ -1,7 +1,8 @@
-"""TVM on a GPU: kernels of its default schedules, timed by the device's own clock.
+"""TVM on a GPU: kernels of its default schedules, or tuned ones, timed by the device's own clock.
 
-Nothing is tuned: every kernel gets the first schedule that fits (`tvm_worker.gpu_schedules`), so
-none is ever without one. Networks are compiled for a batch, in the target's precision.
+By default every kernel gets the first schedule that fits (`tvm_worker.gpu_schedules`), so none is
+ever without one. Tuned, it gets the one that was the fastest on the device. Networks are compiled
+for a batch, in the target's precision.
 """
 
 import logging
@@ -17,7 +18,7 @@ from hwnas.targets import Target
 from hwnas.tvm_worker import find_tvm, tvm_runtime
 from hwnas.tvm_worker.messages import FindGpu, FoundGpu
 
-__all__ = ["TvmCudaBackend"]
+__all__ = ["DefaultTvmCudaBackend", "TvmCudaBackend"]
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ _TOOLKIT = "install CUDA 13 with its lib64 in LD_LIBRARY_PATH and nvcc in PATH"
 
 
 class TvmCudaBackend(TvmLocal):
-    """Backend of GPU targets whose runtime is `tvm`."""
+    """Backend of GPU targets whose runtime is `tvm-tuned`."""
 
     name = "cuda"
 
@@ -52,6 +53,14 @@ class TvmCudaBackend(TvmLocal):
         return Availability(True, f"{find_tvm().found}, {found.architecture}, {found.compiler}")
 
     def runtime(self, target: Target) -> str:  # noqa: ARG002 (the contract gives it)
+        """Name and version of TVM, and that its kernels are tuned."""
+        return f"{tvm_runtime()} tuned"
+
+
+class DefaultTvmCudaBackend(TvmCudaBackend):
+    """Backend of GPU targets whose runtime is `tvm`: nothing is tuned."""
+
+    def runtime(self, target: Target) -> str:  # noqa: ARG002 (the contract gives it)
         """Name and version of TVM, and whose schedules its kernels have."""
         return f"{tvm_runtime()} dlight"
 
@@ -66,7 +75,7 @@ class TvmCudaBackend(TvmLocal):
     ) -> TuningReport:
         """Nothing: default schedules are what is measured."""
         if budget != TuningBudget():
-            log.warning("TVM's kernels keep their default schedules on GPUs: nothing is tuned")
+            log.warning("default schedules are kept: --tune-budget is for --runtime tvm-tuned")
         return TuningReport(tuned=0, reused=0, trials=0, seconds=0.0, left=())
 
     def _database(self) -> None:

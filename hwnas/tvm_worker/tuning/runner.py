@@ -19,6 +19,7 @@ import tvm
 import tvm_ffi
 
 from hwnas.errors import MeasurementError
+from hwnas.tvm_worker.building import is_gpu
 from hwnas.tvm_worker.command import python_command
 from hwnas.tvm_worker.frames import read_frame, receive_frame, write_frame
 
@@ -130,6 +131,10 @@ def main() -> None:
 
 def _measure(batch: _Batch) -> list[float | None]:
     target = tvm.ir.load_json(batch.target)
+    if is_gpu(target):
+        from hwnas.tvm_worker.tuning.gpu_measuring import measure_on_gpu
+
+        return measure_on_gpu([tvm.ir.load_json(text) for text in batch.candidates], target)
     functions = []
     arguments: list[tvm.runtime.Tensor] = []
     for text in batch.candidates:

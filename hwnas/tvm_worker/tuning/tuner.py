@@ -8,42 +8,25 @@ tuned already are tried first.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tvm
 from tvm import relax, tirx
 
+from hwnas.tvm_worker.building import is_gpu
 from hwnas.tvm_worker.kernels import calls_of
+from hwnas.tvm_worker.tuning.gpu_records import apply_gpu_records
 from hwnas.tvm_worker.tuning.records import Records
 from hwnas.tvm_worker.tuning.runner import LocalRunner, Runner
 from hwnas.tvm_worker.tuning.schedules import Loops, Tile, new_schedule, tile_of
 from hwnas.tvm_worker.tuning.search import KernelSearch
+from hwnas.tvm_worker.tuning.summary import TuningSummary
 from hwnas.tvm_worker.tuning.tiles import vector_unit
 
-__all__ = ["TuningSummary", "apply_database", "tune"]
+__all__ = ["apply_database", "tune"]
 
 _BATCH = 4
-
-
-@dataclass(frozen=True)
-class TuningSummary:
-    """What tuning did.
-
-    Args:
-        tuned: Kernels with a record that was made or bettered now.
-        reused: Kernels whose tuning had come to its end before.
-        trials: Candidates that were timed.
-        seconds: Wall time.
-        left: Names of kernels without a record.
-    """
-
-    tuned: int
-    reused: int
-    trials: int
-    seconds: float
-    left: tuple[str, ...]
 
 
 def tune(
@@ -120,6 +103,8 @@ def apply_database(
     module: tvm.IRModule, target: tvm.target.Target, database: Path
 ) -> tuple[tvm.IRModule, tuple[str, ...]]:
     """The module with its kernels scheduled, and the names of those without a record."""
+    if is_gpu(target):
+        return apply_gpu_records(module, target, database)
     records = Records(database, target)
     scheduled, left = {}, []
     for name, function in _functions(module).items():

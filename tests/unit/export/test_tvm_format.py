@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hwnas.backends.tvm_kernels import model_bytes
 from hwnas.errors import ExportError, LoweringError, TargetError
 from hwnas.export import (
     Accuracy,
@@ -153,6 +154,28 @@ def test_a_library_for_a_gpu_holds_its_kernels_and_is_checked_on_what_is_here(
     if "CPU" in receipt.numerics.runtime:  # no such GPU is here
         assert "the same module compiled for this machine" in receipt.numerics.runtime
         assert any("TVM sees no GPU of sm_90 here" in note for note in receipt.notes)
+
+
+def test_a_tuned_library_for_a_gpu_says_how_many_kernels_are_tuned(request_, tmp_path, caplog):
+    from hwnas.tvm_worker.building import target_of  # they import TVM
+    from hwnas.tvm_worker.kernels import kernels_of
+    from hwnas.tvm_worker.relax_module import fuse, import_onnx
+    from hwnas.tvm_worker.tuning.gpu_records import GpuRecords
+
+    target = TargetRecord("nvidia_h200", "fedcba9876543210", "a GPU", 1)
+    code, folder = CodeTarget(cuda="sm_90"), tmp_path / "records"
+    content = model_bytes(request_.space.network(request_.architecture), request_.weights)
+    kernels = list(kernels_of(fuse(import_onnx(content))).values())
+    records = GpuRecords(folder, target_of(code))
+    for kernel in kernels[1:]:
+        records.add(kernel.function, "fallback", 1.0, ("fallback",))
+    gpu = Deployment(target, code, folder, tuned_as="nvidia_h200", costs_by_tvm=True)
+
+    receipt = export_model(dataclasses.replace(request_, deployment=gpu), tmp_path / "out", "tvm")
+
+    assert any(f"sm_90, {len(kernels) - 1} of them tuned" in note for note in receipt.notes)
+    assert f"1 of {len(kernels)} kernels have no tuning record" in caplog.text
+    assert "profile a space with --target nvidia_h200 first" in caplog.text
 
 
 def test_a_processor_that_llvm_does_not_know_is_refused(request_, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hwnas.costs import CostTable
 from hwnas.errors import TargetError
 from hwnas.pipeline.deployment import deployment_for
 from hwnas.targets import Settings, get_target
@@ -20,6 +21,20 @@ def test_a_gpu_gets_code_of_its_own_in_the_runs_batch_and_precision():
     assert found.costs_by_tvm
     assert found.target.name == "nvidia_a100"
     assert found.target.fingerprint == run_target.fingerprint
+
+
+@pytest.mark.parametrize("runtime", ["torch", "tvm", "tvm-tuned"])
+def test_tuned_code_for_a_gpu_takes_the_records_beside_the_table(tmp_path, runtime):
+    run_target = get_target("nvidia_a100").with_settings(
+        Settings(runtime=runtime, precision="float16")
+    )
+
+    with CostTable(tmp_path / "costs.sqlite") as table:
+        found = deployment_for(None, run_target, table)
+        folder = table.tuning_folder(run_target.fingerprint)
+
+    assert found.costs_by_tvm == (runtime != "torch")
+    assert found.tuning == (folder if runtime == "tvm-tuned" else None)
 
 
 def test_another_gpu_than_the_runs_is_named():

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
+from hwnas.backends import Availability, TuningBudget, tvm_kernels, tvm_local
+from hwnas.backends.cuda.tvm_cuda import TvmCudaBackend
 from hwnas.costs import CostTable
 from hwnas.errors import TableError
 from hwnas.lowering import random_weights, to_onnx
@@ -25,6 +27,8 @@ from hwnas.profiling.cost_rows import cost_row, timestamp
 from hwnas.profiling.profiler import backend_for, source_of
 from hwnas.profiling.units import units_of
 from hwnas.targets import Settings, get_target
+from hwnas.tvm_worker import find_tvm
+from hwnas.tvm_worker.messages import CodeTarget
 
 QUICK = Protocol(
     interval=1e9, minimum_repeats=2, limit_s=600.0, passes=1, warmup=0, networks=6, instances=1
@@ -41,6 +45,22 @@ def target():
 def table(tmp_path):
     with CostTable(tmp_path / "costs.sqlite") as opened:
         yield opened
+
+
+@pytest.fixture
+def pretend_tvm(monkeypatch):
+    """TVM makes code for the processor in place of a GPU's."""
+    if not find_tvm().works:
+        pytest.skip(find_tvm().found)
+
+    def pretend():
+        for module in (tvm_kernels, tvm_local):
+            monkeypatch.setattr(module, "code_target", lambda _: CodeTarget())
+        monkeypatch.setattr(
+            TvmCudaBackend, "is_available", lambda *_: Availability(True, "pretended")
+        )
+
+    return pretend
 
 
 @pytest.fixture
@@ -206,3 +226,25 @@ def test_a_model_file_is_measured_without_energy_where_nothing_counts_it(model):
 
     assert found.launch is None
     assert (found.energy is None) == bool(found.no_energy)
+
+
+@pytest.mark.parametrize("runtime", ["tvm", "tvm-tuned"])
+def test_kernels_of_tvm_have_measured_energy_too(pretend_gpu, pretend_tvm, space, table, runtime):
+    pretend_gpu()
+    pretend_tvm()
+    target = get_target("nvidia_h200").with_settings(replace(SETTINGS, runtime=runtime))
+    rng = np.random.default_rng(0)
+
+    summary = profile_space(
+        space, target, table, protocol=QUICK, tuning=TuningBudget(trials=40), rng=rng
+    )
+    again = profile_space(space, target, table, protocol=QUICK, rng=rng)
+
+    latency, energy = rows_of(target, table, "latency_s"), rows_of(target, table, "energy_j")
+    assert summary.measured == summary.units
+    assert again.measured == 0
+    assert {row.provenance for row in (*latency.values(), *energy.values())} == {"measured"}
+    assert set(units_of(space)) <= set(energy) == set(latency)
+    costs = costs_of(space, target, table)
+    assert "energy_j" in costs.metrics
+    assert costs.source.runtime.split()[2] == {"tvm": "dlight", "tvm-tuned": "tuned"}[runtime]

@@ -143,30 +143,6 @@ def test_kernels_of_pieces_are_those_of_networks_that_hold_them():
         assert keys(unit.fragment.graph, piece=True) <= held
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_a_thread_for_each_result_computes_what_the_naive_function_does(batch):
-    kernel = depthwise(batch=batch)
-    rng = np.random.default_rng(0)
-    arrays = [rng.standard_normal(shape).astype(kind) for shape, kind in kernel.forms]
-
-    with GPU:
-        made = ThreadPerResult().apply(kernel.function, GPU, False).mod["main"]
-
-    text = made.script()
-    assert 'thread="threadIdx.x"' in text
-    assert 'scope="local"' in text
-    serial = re.sub(r'T\.thread_binding\(([^,]+), thread="[^"]*"\)', r"T.serial(\1)", text)
-    serial = serial.replace(', scope="local"', "")
-    results = []
-    for function in (kernel.function, tvm.script.from_source(serial)):
-        named = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
-        tensors = [tvm.runtime.tensor(array) for array in arrays]
-        tvm.tirx.build(named, target="llvm")["kernel"](*tensors)
-        results.append(tensors[-1].numpy())
-    np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
-    assert results[0].std() > 0.1
-
-
 def test_few_results_of_long_sums_are_left_to_other_rules():
     pools = [k for k in kernels_of(fused()).values() if k.signature.startswith("mean ")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from hwnas.backends import KernelBackend, ModelBackend, TuningBudget, get_backend, tvm_kernels
 from hwnas.backends.cuda import availability
-from hwnas.backends.cuda.tvm_cuda import TvmCudaBackend
+from hwnas.backends.cuda.tvm_cuda import DefaultTvmCudaBackend, TvmCudaBackend
 from hwnas.backends.tvm_kernels import code_target, file_bytes
 from hwnas.errors import LoweringError, TargetError
 from hwnas.graph import GraphBuilder
@@ -66,7 +66,7 @@ def seen(monkeypatch):
 def test_the_runtime_of_a_target_finds_the_backend():
     backend = get_backend(target())
 
-    assert isinstance(backend, TvmCudaBackend)
+    assert isinstance(backend, DefaultTvmCudaBackend)
     assert isinstance(backend, KernelBackend)
     assert isinstance(backend, ModelBackend)
     assert backend.runtime(target()).endswith(" dlight")
@@ -146,7 +146,7 @@ def test_an_architecture_that_nobody_knows_is_asked_for(device):
 
 @needs_tvm
 def test_kernels_of_a_batch_are_lowered_and_none_is_left_to_tune():
-    backend, batches = TvmCudaBackend(), target(batch=8, precision="float16")
+    backend, batches = DefaultTvmCudaBackend(), target(batch=8, precision="float16")
 
     lowered = backend.lower({"small": small_graph()}, batches)
     report = backend.tune(lowered.kernels, batches, TuningBudget(), seed=0)
@@ -173,7 +173,7 @@ def test_a_model_that_has_its_batch_built_in_is_refused():
 @needs_tvm
 def test_a_gpu_gives_times_of_networks_and_of_kernels():
     here = target("cuda")
-    backend, rng = TvmCudaBackend(), np.random.default_rng(0)
+    backend, rng = DefaultTvmCudaBackend(), np.random.default_rng(0)
     found = backend.is_available(here)
     if not found.works:
         pytest.skip(found.reason)

@@ -1,4 +1,4 @@
-"""Energy of a space's blocks and networks: measured where something counts it."""
+"""Energy of blocks, kernels and networks: measured where something counts it."""
 
 import logging
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from hwnas.profiling.estimate import Estimate
 from hwnas.progress import Progress
 from hwnas.targets import Target
 
-__all__ = ["BlockEnergy"]
+__all__ = ["EnergyRows"]
 
 log = logging.getLogger(__name__)
 
 _NETWORKS = 20  # for calibration, which has three coefficients
 
 
-class BlockEnergy:
+class EnergyRows:
     """Energy rows of one profile.
 
     Args:
@@ -56,12 +56,10 @@ class BlockEnergy:
             networks: Compiled; some of them are measured.
             progress: Called with a line of text and the share done.
         """
-        meter = self._meter
-        if meter is not None:
+        if self.meter is not None:
             names = list(networks)
             chosen = np.linspace(0, len(names) - 1, min(_NETWORKS, len(names))).round().astype(int)
-            some = {names[i]: networks[names[i]] for i in chosen}
-            self._measure(meter, {**blocks, **some}, progress)
+            self.measure({**blocks, **{names[i]: networks[names[i]] for i in chosen}}, progress)
             return []
         taken = timestamp()
         return [
@@ -73,7 +71,8 @@ class BlockEnergy:
         ]
 
     @cached_property
-    def _meter(self) -> EnergyMeter | None:
+    def meter(self) -> EnergyMeter | None:
+        """What counts energy on the target now, None if nothing does."""
         try:
             meter = find_meter(self._target)
         except NoMeterError as error:
@@ -85,15 +84,25 @@ class BlockEnergy:
         self._put(self._idle_key, "idle_power_w", Estimate(power_w, power_w, power_w, 0.0, 1, 0))
         return meter
 
-    def _measure(
-        self, meter: EnergyMeter, executables: Mapping[str, Executable], progress: Progress
-    ) -> None:
+    def measured(self) -> dict[str, Cost]:
+        """Rows of measured energy by key, those of earlier profiles included."""
         rows = self._table.lookup(self._source, "energy_j").values()
-        known = {row.key for row in rows if row.provenance == "measured"}
+        return {row.key: row for row in rows if row.provenance == "measured"}
+
+    def measure(self, executables: Mapping[str, Executable], progress: Progress) -> None:
+        """Measure and write what has no row yet; nothing where there is no meter.
+
+        Args:
+            executables: By key.
+            progress: Called with a line of text and the share done.
+        """
+        if self.meter is None:
+            return
+        known = self.measured()
         missing = [key for key in executables if key not in known]
         for number, key in enumerate(missing):
             progress(f"measuring energy, {number} of {len(missing)}", number / len(missing))
-            self._put(key, "energy_j", meter.energy_of(executables[key]))
+            self._put(key, "energy_j", self.meter.energy_of(executables[key]))
 
     def _put(self, key: str, metric: str, estimate: Estimate) -> None:
         row = cost_row(key, self._source, metric, estimate, "measured", timestamp())
