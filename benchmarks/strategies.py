@@ -51,6 +51,7 @@ METHODS = (*GRADIENT, "nsga2", "random")
 EVALUATIONS = 400
 ALONE = TrainingOptions(epochs=15)
 MEASURE_S = 20.0
+QUICK_IMAGES, QUICK_MEASURE_S = 192, 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Settings:
     Args:
         space: Name of the space.
         table: Cost table with its blocks.
-        quick: Whether to train for one epoch only.
+        quick: Whether to train for one epoch only, on few images.
     """
 
     space: str
@@ -73,8 +74,16 @@ class Settings:
             return costs_of(get_space(self.space), get_target("cpu"), table)
 
     def data(self) -> Dataset:
-        """Digits at the side that the space takes."""
-        return load_dataset_for(get_space(self.space), "digits")
+        """Digits at the side that the space takes; few of them in a quick run."""
+        found = load_dataset_for(get_space(self.space), "digits")
+        if not self.quick:
+            return found
+        few = {
+            f"{part}_{split}": getattr(found, f"{part}_{split}")[:QUICK_IMAGES]
+            for part in ("x", "y")
+            for split in ("train", "val", "test")
+        }
+        return replace(found, **few)
 
     def options(self, defaults: TrainingOptions) -> TrainingOptions:
         """The method's own options."""
@@ -267,7 +276,7 @@ def measured(settings: Settings, found: dict[Key, Found], largest: float) -> dic
                 costs,
                 target,
                 budgets,
-                protocol=Protocol(limit_s=MEASURE_S),
+                protocol=Protocol(limit_s=QUICK_MEASURE_S if settings.quick else MEASURE_S),
                 rng=np.random.default_rng(index),
                 table=table,
             ).chosen

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas.costs import CostTable
+from hwnas.datasets.dataset import load_dataset
 from hwnas.errors import DataError, RunError
 from hwnas.pipeline.exporting import export_run
 from hwnas.pipeline.requests import Limit, SearchRequest, TrainRequest
@@ -78,7 +79,15 @@ class KilledError(Exception):
 
 
 def test_a_killed_gradient_search_resumes_to_the_same_run(table, tmp_path):
-    request = request_with(0.5, strategy="single-path", training={"epochs": 2})
+    digits = load_dataset("digits", resolution=16)
+    few = {"x": digits.x_train[:300], "y": digits.y_train[:300]}
+    np.savez(tmp_path / "few.npz", **few)
+    request = request_with(
+        0.5,
+        strategy="single-path",
+        training={"epochs": 2},
+        data=f"npz:{tmp_path / 'few.npz'}",
+    )
     whole = search(request, tmp_path / "whole", table)
 
     def kill(text, share):
