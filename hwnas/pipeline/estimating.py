@@ -31,7 +31,7 @@ from hwnas.training.supernet_training import check_data
 
 __all__ = ["TrainedEstimator", "estimator_of", "make_estimator", "supernet_estimator"]
 
-Score = Literal["accuracy", "IoU"]
+Score = Literal["accuracy", "IoU", "rank"]
 
 _CACHE = "trained.csv"  # in the run directory: what the estimator `trained` knows
 
@@ -47,8 +47,7 @@ class TrainedEstimator:
         validation_images: Images behind an error; None where there are none.
         test: Architecture to test error and number of test images; called for the chosen network
             alone. None where there are no images.
-        score: What one minus the error is called.
-        is_rank: Whether errors are no errors but ranks among random networks.
+        score: What one minus the error is called; a rank is that among untrained random networks.
     """
 
     estimator: Estimator
@@ -57,7 +56,6 @@ class TrainedEstimator:
     validation_images: int | None = None
     test: Callable[[Architecture], tuple[float, int]] | None = None
     score: Score = "accuracy"
-    is_rank: bool = False
 
 
 def make_estimator(
@@ -232,7 +230,7 @@ def _without_supernet(
         zero_cost = ZeroCostEstimator(
             space, proxies or DEFAULT_PROXIES, seed=seed, device=device, progress=progress
         )
-        return TrainedEstimator(zero_cost, zero_cost.error, "modelled", is_rank=True)
+        return TrainedEstimator(zero_cost, zero_cost.error, "modelled", score="rank")
     made = cast("Callable[[SearchSpace], Estimator]", load_estimator(name))
     estimator = made(space)
     return TrainedEstimator(estimator, estimator.error, "modelled")

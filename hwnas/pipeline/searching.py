@@ -244,13 +244,14 @@ def _write_chosen(
 
 
 def _error_record(architecture: Architecture, estimator: TrainedEstimator) -> ErrorRecord:
-    if estimator.validation_images is None and not estimator.is_rank:
-        return ErrorRecord(score=estimator.score)
+    score = estimator.score
+    if estimator.validation_images is None and score != "rank":
+        return ErrorRecord(score=score)
     estimated = float(estimator.estimator.error(architecture.row()[None])[0])
-    if estimator.is_rank:
+    if score == "rank":
         return ErrorRecord(rank_share=1.0 - estimated)
     test, images = (None, None) if estimator.test is None else estimator.test(architecture)
-    return ErrorRecord(estimated, test, estimator.validation_images, images, estimator.score)
+    return ErrorRecord(estimated, test, estimator.validation_images, images, score)
 
 
 def _check_names(request: SearchRequest) -> None:

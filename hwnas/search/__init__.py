@@ -15,6 +15,7 @@ from hwnas.search.dominance import (
 from hwnas.search.feasible_first import FeasibleFirst
 from hwnas.search.front import Front
 from hwnas.search.nsga2 import Nsga2
+from hwnas.search.predictor_guided import PredictorGuided
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.regularized_evolution import RegularizedEvolution
 from hwnas.search.search_loop import (
@@ -36,6 +37,7 @@ __all__ = [
     "History",
     "Nsga2",
     "PopulationSpace",
+    "PredictorGuided",
     "RandomSearch",
     "RegularizedEvolution",
     "SearchProgress",
@@ -52,6 +54,9 @@ __all__ = [
 ]
 
 #: Name on the command line -> class, called as `cls(space, rng=..., population_size=...)`.
-STRATEGIES: dict[str, type[RandomSearch] | type[RegularizedEvolution] | type[Nsga2]] = {
-    strategy.name: strategy for strategy in (RandomSearch, RegularizedEvolution, Nsga2)
+STRATEGIES: dict[
+    str, type[RandomSearch] | type[RegularizedEvolution] | type[Nsga2] | type[PredictorGuided]
+] = {
+    strategy.name: strategy
+    for strategy in (RandomSearch, RegularizedEvolution, Nsga2, PredictorGuided)
 }

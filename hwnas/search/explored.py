@@ -65,6 +65,17 @@ class Explored:
         self._make_room(len(rows))
         self._seen.insert(rows)
 
+    def unknown(self, rows: Population) -> Population:
+        """Returns the canonical forms of rows that are not held, `(k, d)`, each once; holds none.
+
+        Args:
+            rows: `(n, d)`; they may be changed in place.
+        """
+        canonical = np.ascontiguousarray(self._space.canonicalise(rows))
+        fresh = np.ascontiguousarray(canonical[self._seen.find(canonical) < 0])
+        distinct = _core.RowSet(fresh.shape[1])
+        return distinct.take_new(fresh, len(fresh))
+
     def novel(
         self,
         count: int,

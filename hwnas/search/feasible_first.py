@@ -57,6 +57,15 @@ class FeasibleFirst:
         """
         return self._space.canonicalise(population)
 
+    def violation(self, population: Population) -> Floats:
+        """Returns the violation of the budgets, `(n,)`, 0 where they are met.
+
+        Args:
+            population: Canonical rows, `(n, d)`.
+        """
+        rows = np.ascontiguousarray(population)
+        return self._budgets.violation(self._cost(rows), self._metrics)
+
     def sample(self, n: int, rng: np.random.Generator) -> Population:
         """Returns up to n distinct canonical architectures, feasible ones first, `(n, d)`.
 

@@ -22,7 +22,7 @@ class TestStrategies(StrategyConformance):
 
 
 def test_the_registry_names_each_strategy_by_its_own_name():
-    assert set(STRATEGIES) == {"random", "regularized-evolution", "nsga2"}
+    assert set(STRATEGIES) == {"random", "regularized-evolution", "nsga2", "predictor-guided"}
     assert all(strategy.name == name for name, strategy in STRATEGIES.items())
 
 

@@ -31,9 +31,15 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("strategy", ["random", "regularized-evolution", "nsga2"])
-def test_killed_search_resumes_to_the_same_front(table, tmp_path, monkeypatch, strategy):
-    request = request_with(Limit("latency_s", 0.5, is_share=True), strategy=strategy)
+@pytest.mark.parametrize(
+    ("strategy", "evaluations"),
+    [("random", 600), ("regularized-evolution", 600), ("nsga2", 600), ("predictor-guided", 90)],
+)
+def test_killed_search_resumes_to_the_same_front(
+    table, tmp_path, monkeypatch, strategy, evaluations
+):
+    limit = Limit("latency_s", 0.5, is_share=True)
+    request = request_with(limit, strategy=strategy, evaluations=evaluations)
     whole = search(request, tmp_path / "whole", table)
     monkeypatch.setattr(searching, "_CHECKPOINT_S", 0.0)
 

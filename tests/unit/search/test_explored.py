@@ -57,3 +57,19 @@ def test_the_oldest_rows_are_forgotten_when_memory_is_full():
 
     assert len(explored) <= 10
     assert explored.rows()[-5:].tolist() == rows[-5:].tolist()
+
+
+def test_unknown_rows_are_told_and_not_held():
+    space, rng = ToySpace(), np.random.default_rng(3)
+    explored = Explored(space)
+    held = explored.novel(5, rng)
+    rows = space.sample(50, rng)
+
+    unknown = explored.unknown(np.concatenate((held, rows, rows)))
+    again = explored.unknown(rows.copy())
+
+    assert len(explored) == 5
+    assert len(np.unique(unknown, axis=0)) == len(unknown) > 5
+    assert not {bytes(row) for row in unknown} & {bytes(row) for row in held}
+    np.testing.assert_array_equal(unknown, again)
+    np.testing.assert_array_equal(space.canonicalise(unknown.copy()), unknown)
