@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hwnas.spaces import Population, SearchSpace
 
-__all__ = ["Evaluated"]
+__all__ = ["Accounted", "Evaluated", "Values"]
 
 Values = npt.NDArray[np.float64]
 
@@ -55,3 +55,19 @@ class Evaluated:
             self.seconds += time.perf_counter() - begin
         values = [self._known[key] for key in keys]
         return np.array(values, dtype=np.float64).reshape(len(keys), self._columns)
+
+
+class Accounted:
+    """The account of an estimator that keeps what it knows in `_evaluated`."""
+
+    _evaluated: Evaluated
+
+    @property
+    def queries(self) -> int:
+        """Distinct architectures that were evaluated so far."""
+        return self._evaluated.queries
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent on them; what was known before took none."""
+        return self._evaluated.seconds

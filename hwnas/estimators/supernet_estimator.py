@@ -9,7 +9,7 @@ from hwnas.datasets.dataset import Dataset
 from hwnas.datasets.task import get_task
 from hwnas.errors import DataError
 from hwnas.estimators.estimator import Errors
-from hwnas.estimators.evaluated import Evaluated, Values
+from hwnas.estimators.evaluated import Accounted, Evaluated, Values
 from hwnas.spaces import Architecture, Population
 from hwnas.supernet.calibration import Statistics
 from hwnas.supernet.supernet import Supernet
@@ -20,7 +20,7 @@ __all__ = ["CALIBRATION_IMAGES", "SupernetEstimator"]
 CALIBRATION_IMAGES = 128  # of the training split; see `SupernetEstimator`
 
 
-class SupernetEstimator:
+class SupernetEstimator(Accounted):
     """Error on the validation split under inherited weights, as the data's task defines it.
 
     Each sub-net gets its own batch norm statistics from the first images of the training split
@@ -59,16 +59,6 @@ class SupernetEstimator:
         self._images = torch.from_numpy(dataset.x_val).to(device)
         self._labels = torch.from_numpy(dataset.y_val).to(device)
         self._evaluated = Evaluated(supernet.space, 2, self._evaluate)
-
-    @property
-    def queries(self) -> int:
-        """Distinct architectures that were evaluated so far."""
-        return self._evaluated.queries
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent on them."""
-        return self._evaluated.seconds
 
     @property
     def resolution(self) -> float:

@@ -5,13 +5,13 @@ from zlib import crc32
 import numpy as np
 
 from hwnas.estimators.estimator import Errors
-from hwnas.estimators.evaluated import Evaluated, Values
+from hwnas.estimators.evaluated import Accounted, Evaluated, Values
 from hwnas.spaces import Population, SearchSpace
 
 __all__ = ["SyntheticEstimator"]
 
 
-class SyntheticEstimator:
+class SyntheticEstimator(Accounted):
     """Made-up errors for tests and demonstrations; they say nothing about any real network.
 
     Every decision adds a penalty that falls from its first option to its last with a little
@@ -35,16 +35,6 @@ class SyntheticEstimator:
         self._table = table * (0.5 / (1.2 * max(float(weights.sum()), 1e-9)))
         self._columns = np.arange(len(counts))
         self._evaluated = Evaluated(space, 1, self._evaluate)
-
-    @property
-    def queries(self) -> int:
-        """Distinct architectures that were evaluated so far."""
-        return self._evaluated.queries
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent on them."""
-        return self._evaluated.seconds
 
     def error(self, population: Population) -> Errors:
         """Made-up error, `(n,)`, from 0.05 to 0.6.

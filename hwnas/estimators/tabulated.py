@@ -12,7 +12,7 @@ from hwnas.costs.table import Provenance
 from hwnas.errors import TableError
 from hwnas.estimators.error_table import read_error_table
 from hwnas.estimators.estimator import Errors
-from hwnas.estimators.evaluated import Evaluated, Values
+from hwnas.estimators.evaluated import Accounted, Evaluated, Values
 from hwnas.spaces import Population, SearchSpace
 
 __all__ = ["TabulatedEstimator"]
@@ -23,7 +23,7 @@ _FEWEST_ROWS = 20  # from which an interpolation is fitted
 _FOLDS = 5
 
 
-class TabulatedEstimator:
+class TabulatedEstimator(Accounted):
     """Error by look-up; where the table has no row, an error or an interpolation marked as one.
 
     The interpolation is a regression by boosted trees (Friedman, Greedy Function Approximation,
@@ -56,16 +56,6 @@ class TabulatedEstimator:
         keys = map(bytes, self._table.population)
         self._known = dict(zip(keys, self._table.error.tolist(), strict=True))
         self._evaluated = Evaluated(space, 1, self._evaluate)
-
-    @property
-    def queries(self) -> int:
-        """Distinct architectures that were looked up so far."""
-        return self._evaluated.queries
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent on them."""
-        return self._evaluated.seconds
 
     @property
     def provenance(self) -> Provenance:

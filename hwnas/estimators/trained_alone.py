@@ -14,7 +14,7 @@ from hwnas.datasets.image_size import fit_images
 from hwnas.datasets.task import get_task
 from hwnas.estimators.error_table import ErrorLog
 from hwnas.estimators.estimator import Errors
-from hwnas.estimators.evaluated import Evaluated, Values
+from hwnas.estimators.evaluated import Accounted, Evaluated, Values
 from hwnas.graph import shape_of
 from hwnas.lowering.torch_module import TorchModule
 from hwnas.progress import Progress, silent
@@ -28,7 +28,7 @@ __all__ = ["TrainedAloneEstimator"]
 _EVALUATED_AT_A_TIME = 64
 
 
-class TrainedAloneEstimator:
+class TrainedAloneEstimator(Accounted):
     """Error on the validation split after a training from scratch.
 
     The weights a network starts with, the order of its images and their changes depend on the
@@ -77,16 +77,6 @@ class TrainedAloneEstimator:
             "how": "each network trained from scratch by itself, error on the validation split",
         }
         self._evaluated = Evaluated(space, 1, self._evaluate)
-
-    @property
-    def queries(self) -> int:
-        """Distinct architectures that were asked for so far."""
-        return self._evaluated.queries
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent on them; those that the cache knew took none."""
-        return self._evaluated.seconds
 
     def error(self, population: Population) -> Errors:
         """Validation error of each architecture after its training, `(n,)`, from 0 to 1.

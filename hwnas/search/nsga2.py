@@ -16,11 +16,11 @@ from hwnas.search.strategy import (
     PopulationSpace,
     check_lengths,
     check_restored,
-    check_told,
     restored_array,
     restored_rows,
     restored_text,
 )
+from hwnas.search.told import Told
 
 __all__ = ["Nsga2"]
 
@@ -77,25 +77,23 @@ class Nsga2:
         self._mutation_probability = mutation
         self._option_counts = np.ascontiguousarray(space.option_counts, dtype=np.uint8)
         self._explored = Explored(space)
-        self._population: Population = np.empty((0, width), np.uint8)
-        self._objectives: Floats = np.empty((0, 0))
-        self._violation: Floats = np.empty(0)
+        self._told = Told(width)
         self._ranks = np.empty(0, np.int32)
         self._crowding: Floats = np.empty(0)
 
     @property
     def population(self) -> Population:
         """The surviving parents, `(k, d)`, best first."""
-        return self._population
+        return self._told.population
 
     @property
     def objectives(self) -> Floats:
         """The objectives of the surviving parents, `(k, m)`."""
-        return self._objectives
+        return self._told.objectives
 
     def ask(self) -> Population:
         """Returns random architectures at first, then children, `(n, d)`; empty when exhausted."""
-        propose = self._children if len(self._population) else None
+        propose = self._children if len(self._told) else None
         return self._explored.novel(self._population_size, self._rng, propose)
 
     def tell(
@@ -111,26 +109,14 @@ class Nsga2:
         Raises:
             SpaceError: If a shape does not fit.
         """
-        rows, values, excess = check_told(
-            len(self._option_counts), population, objectives, violation
-        )
+        rows = self._told.add(population, objectives, violation)
         if not len(rows):
             return
         self._explored.mark(rows)
-        if len(self._population):
-            if values.shape[1] != self._objectives.shape[1]:
-                raise SpaceError(
-                    f"told {values.shape[1]} objectives, {self._objectives.shape[1]} before"
-                )
-            rows = np.concatenate((self._population, rows))
-            values = np.concatenate((self._objectives, values))
-            excess = np.concatenate((self._violation, excess))
         kept, self._ranks, self._crowding = _core.nsga2_survive(
-            values, excess, self._population_size
+            self._told.objectives, self._told.violation, self._population_size
         )
-        self._population = rows.take(kept, axis=0)
-        self._objectives = values.take(kept, axis=0)
-        self._violation = excess.take(kept)
+        self._told.keep(kept)
 
     def state(self) -> State:
         """Returns all that decides what is asked next."""
@@ -140,9 +126,7 @@ class Nsga2:
             "option_counts": self._option_counts.copy(),
             "rng": generator_state(self._rng),
             "explored": self._explored.rows(),
-            "population": self._population.copy(),
-            "objectives": self._objectives.copy(),
-            "violation": self._violation.copy(),
+            **self._told.state(),
             "ranks": self._ranks.copy(),
             "crowding": self._crowding.copy(),
         }
@@ -158,26 +142,23 @@ class Nsga2:
         """
         check_restored(self.name, self._space, self._population_size, state)
         explored = restored_rows(state, "explored", self._option_counts)
-        population = restored_rows(state, "population", self._option_counts)
-        objectives = restored_array(state, "objectives", np.float64, 2)
+        told = Told(len(self._option_counts))
+        told.restore(state, self._option_counts)
         columns = {
-            "violation": restored_array(state, "violation", np.float64, 1),
             "ranks": restored_array(state, "ranks", np.int32, 1),
             "crowding": restored_array(state, "crowding", np.float64, 1),
         }
-        check_lengths(len(population), {"objectives": objectives, **columns})
+        check_lengths(len(told), columns)
         restore_generator(self._rng, restored_text(state, "rng"))
         self._explored.reset(explored)
-        self._population = population
-        self._objectives = objectives
-        self._violation = columns["violation"]
+        self._told = told
         self._ranks = columns["ranks"]
         self._crowding = columns["crowding"]
 
     def _children(self, count: int, attempt: int) -> Population:
         words = self._rng.bit_generator.random_raw(4)
         return _core.vary(
-            self._population,
+            self._told.population,
             self._ranks,
             self._crowding,
             self._option_counts,

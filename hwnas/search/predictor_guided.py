@@ -19,13 +19,11 @@ from hwnas.search.strategy import (
     Floats,
     Population,
     PopulationSpace,
-    check_lengths,
     check_restored,
-    check_told,
-    restored_array,
     restored_rows,
     restored_text,
 )
+from hwnas.search.told import Told
 
 __all__ = ["BudgetedSpace", "PredictorGuided"]
 
@@ -101,9 +99,7 @@ class PredictorGuided:
         width = len(self._option_counts)
         self._mutation = min(1.0, _MUTATION / max(1, width))
         self._explored = Explored(space)
-        self._population: Population = np.empty((0, width), np.uint8)
-        self._objectives: Floats = np.empty((0, 0))
-        self._violation: Floats = np.empty(0)
+        self._told = Told(width)
 
     def ask(self) -> Population:
         """Returns random architectures at first, then the most promising; empty when exhausted."""
@@ -132,23 +128,8 @@ class PredictorGuided:
         Raises:
             SpaceError: If a shape does not fit.
         """
-        rows, values, excess = check_told(
-            len(self._option_counts), population, objectives, violation
-        )
-        if not len(rows):
-            return
-        self._explored.mark(rows)
-        if len(self._population):
-            if values.shape[1] != self._objectives.shape[1]:
-                raise SpaceError(
-                    f"told {values.shape[1]} objectives, {self._objectives.shape[1]} before"
-                )
-            rows = np.concatenate((self._population, rows))
-            values = np.concatenate((self._objectives, values))
-            excess = np.concatenate((self._violation, excess))
-        self._population = rows[-_MOST:].copy()
-        self._objectives = values[-_MOST:].copy()
-        self._violation = excess[-_MOST:].copy()
+        self._explored.mark(self._told.add(population, objectives, violation))
+        self._told.keep_latest(_MOST)
 
     def state(self) -> State:
         """Returns all that decides what is asked next."""
@@ -158,9 +139,7 @@ class PredictorGuided:
             "option_counts": self._option_counts.copy(),
             "rng": generator_state(self._rng),
             "explored": self._explored.rows(),
-            "population": self._population.copy(),
-            "objectives": self._objectives.copy(),
-            "violation": self._violation.copy(),
+            **self._told.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -174,25 +153,23 @@ class PredictorGuided:
         """
         check_restored(self.name, self._space, self._population_size, state)
         explored = restored_rows(state, "explored", self._option_counts)
-        population = restored_rows(state, "population", self._option_counts)
-        objectives = restored_array(state, "objectives", np.float64, 2)
-        violation = restored_array(state, "violation", np.float64, 1)
-        check_lengths(len(population), {"objectives": objectives, "violation": violation})
+        told = Told(len(self._option_counts))
+        told.restore(state, self._option_counts)
         restore_generator(self._rng, restored_text(state, "rng"))
         self._explored.reset(explored)
-        self._population = population
-        self._objectives = objectives
-        self._violation = violation
+        self._told = told
 
     def _usable(self) -> np.ndarray:
         """Rows that objectives can be learnt from."""
-        met = self._violation <= 0
-        return np.asarray(met & np.isfinite(self._objectives).all(axis=1))
+        met = self._told.violation <= 0
+        return np.asarray(met & np.isfinite(self._told.objectives).all(axis=1))
 
     def _children(self, count: int) -> Population:
-        kept, ranks, crowding = _core.nsga2_survive(self._objectives, self._violation, _PARENTS)
+        kept, ranks, crowding = _core.nsga2_survive(
+            self._told.objectives, self._told.violation, _PARENTS
+        )
         return _core.vary(
-            np.ascontiguousarray(self._population[kept]),
+            np.ascontiguousarray(self._told.population[kept]),
             ranks,
             crowding,
             self._option_counts,
@@ -205,7 +182,7 @@ class PredictorGuided:
 
     def _most_promising(self, pool: Population, usable: np.ndarray) -> np.ndarray:
         """Indices of the proposals to evaluate, `(population_size,)`."""
-        known, values = self._population[usable], self._objectives[usable]
+        known, values = self._told.population[usable], self._told.objectives[usable]
         drawn, doubt = np.empty((len(pool), values.shape[1])), np.empty(values.shape[1])
         x, asked = _columns(known, self._option_counts), _columns(pool, self._option_counts)
         for column, target in enumerate(values.T):

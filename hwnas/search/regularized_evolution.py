@@ -15,13 +15,11 @@ from hwnas.search.strategy import (
     Floats,
     Population,
     PopulationSpace,
-    check_lengths,
     check_restored,
-    check_told,
-    restored_array,
     restored_rows,
     restored_text,
 )
+from hwnas.search.told import Told
 
 __all__ = ["RegularizedEvolution"]
 
@@ -79,21 +77,19 @@ class RegularizedEvolution:
         self._option_counts = np.ascontiguousarray(space.option_counts, dtype=np.uint8)
         self._open = np.flatnonzero(self._option_counts > 1)
         self._explored = Explored(space)
-        self._population: Population = np.empty((0, len(self._option_counts)), np.uint8)
-        self._objectives: Floats = np.empty((0, 0))
-        self._violation: Floats = np.empty(0)
+        self._told = Told(len(self._option_counts))
 
     @property
     def population(self) -> Population:
         """The queue, `(k, d)`, oldest first."""
-        return self._population
+        return self._told.population
 
     def ask(self) -> Population:
         """Returns random architectures until the queue is full, then children; `(n, d)`.
 
         Empty when the space is exhausted.
         """
-        missing = self._population_size - len(self._population)
+        missing = self._population_size - len(self._told)
         if missing > 0:
             return self._explored.novel(missing, self._rng)
         return self._explored.novel(self._batch_size, self._rng, self._children)
@@ -111,23 +107,8 @@ class RegularizedEvolution:
         Raises:
             SpaceError: If a shape does not fit.
         """
-        rows, values, excess = check_told(
-            len(self._option_counts), population, objectives, violation
-        )
-        if not len(rows):
-            return
-        self._explored.mark(rows)
-        if len(self._population):
-            if values.shape[1] != self._objectives.shape[1]:
-                raise SpaceError(
-                    f"told {values.shape[1]} objectives, {self._objectives.shape[1]} before"
-                )
-            rows = np.concatenate((self._population, rows))
-            values = np.concatenate((self._objectives, values))
-            excess = np.concatenate((self._violation, excess))
-        self._population = rows[-self._population_size :].copy()
-        self._objectives = values[-self._population_size :].copy()
-        self._violation = excess[-self._population_size :].copy()
+        self._explored.mark(self._told.add(population, objectives, violation))
+        self._told.keep_latest(self._population_size)
 
     def state(self) -> State:
         """Returns all that decides what is asked next."""
@@ -137,9 +118,7 @@ class RegularizedEvolution:
             "option_counts": self._option_counts.copy(),
             "rng": generator_state(self._rng),
             "explored": self._explored.rows(),
-            "population": self._population.copy(),
-            "objectives": self._objectives.copy(),
-            "violation": self._violation.copy(),
+            **self._told.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -153,18 +132,14 @@ class RegularizedEvolution:
         """
         check_restored(self.name, self._space, self._population_size, state)
         explored = restored_rows(state, "explored", self._option_counts)
-        population = restored_rows(state, "population", self._option_counts)
-        objectives = restored_array(state, "objectives", np.float64, 2)
-        violation = restored_array(state, "violation", np.float64, 1)
-        check_lengths(len(population), {"objectives": objectives, "violation": violation})
+        told = Told(len(self._option_counts))
+        told.restore(state, self._option_counts)
         restore_generator(self._rng, restored_text(state, "rng"))
         self._explored.reset(explored)
-        self._population = population
-        self._objectives = objectives
-        self._violation = violation
+        self._told = told
 
     def _children(self, count: int, attempt: int) -> Population:
-        children: Population = self._population[self._parents(count)]
+        children: Population = self._told.population[self._parents(count)]
         if not len(self._open):
             return children
         each = np.arange(count)
@@ -177,9 +152,9 @@ class RegularizedEvolution:
 
     def _parents(self, count: int) -> np.ndarray:
         drawn = self._rng.integers(
-            len(self._population), size=(count, self._tournament_size), dtype=np.int64
+            len(self._told), size=(count, self._tournament_size), dtype=np.int64
         )
-        values, handicap = _normalised(self._objectives, self._violation)
+        values, handicap = _normalised(self._told.objectives, self._told.violation)
         weights = _simplex(count, values.shape[1], self._rng)
         scores = (weights[:, None, :] * values[drawn]).max(axis=2) + handicap[drawn]
         return np.asarray(drawn[np.arange(count), scores.argmin(axis=1)])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hwnas.estimators.estimator import Errors
-from hwnas.estimators.evaluated import Evaluated, Values
+from hwnas.estimators.evaluated import Accounted, Evaluated, Values
 from hwnas.estimators.zero_cost.proxies import get_proxies
 from hwnas.estimators.zero_cost.rank_shares import RankShares
 from hwnas.estimators.zero_cost.untrained_network import UntrainedNetwork
@@ -25,7 +25,7 @@ IMAGES = 16  # of noise in a batch
 REFERENCES = 64  # random networks that scores are compared with
 
 
-class ZeroCostEstimator:
+class ZeroCostEstimator(Accounted):
     """One minus the share of random networks that a network outdoes before training.
 
     The share is the geometric mean, over the proxies, of the network's rank among random networks
@@ -69,16 +69,6 @@ class ZeroCostEstimator:
         self._images, self._references = images, references
         self._seed, self._device, self._progress = seed, device, progress
         self._evaluated = Evaluated(space, 1, self._evaluate)
-
-    @property
-    def queries(self) -> int:
-        """Distinct architectures that were evaluated so far."""
-        return self._evaluated.queries
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent on them and on the random networks."""
-        return self._evaluated.seconds
 
     def error(self, population: Population) -> Errors:
         """One minus the share of random networks that each architecture outdoes, `(n,)`.
