@@ -71,8 +71,9 @@ def network_weights(
         RunError: The supernet's checkpoint is damaged.
     """
     arguments, rng = run.record.arguments, np.random.default_rng(seed)
+    loaded = load_dataset_for(space, arguments["data"])
     _, _, *side = shape_of(space.network(architecture).inputs[0])
-    dataset = fit_dataset(load_dataset_for(space, arguments["data"]), (side[0], side[1]))
+    dataset = fit_dataset(loaded, (side[0], side[1]))
 
     def told(done: int, of: int, _: object) -> None:
         progress(f"training the network, epoch {done} of {of}", done / of)
@@ -84,7 +85,7 @@ def network_weights(
                 f"{arguments['estimator']!r}: train this network from scratch by "
                 "--finetune-epochs, such as 50"
             )
-        check_data(space, dataset)
+        check_data(space, loaded)
         options = training_options(TrainingOptions(), {"epochs": epochs}, dataset)
         weights = train_alone(space, architecture, dataset, options, rng=rng, progress=told)
         return NetworkWeights(weights, dataset, _both(_FROM_SCRATCH))

@@ -241,9 +241,8 @@ class KernelProfile:
     def _with_weights(self, graph: Graph) -> _Model:
         return graph, random_weights(graph, self._rng)
 
-    def _block_energy(self, block: str, taken: str) -> list[Cost]:
+    def _block_energy(self, block: str, known: Mapping[str, Cost], taken: str) -> list[Cost]:
         """Energy of a block, that of its kernels; no row where one was not measured."""
-        known = self._energy.measured()
         parts = [known.get(kernel) for kernel in self._parts[block]]
         if None in parts:
             return []
@@ -266,6 +265,7 @@ class KernelProfile:
                 "the same command again to go on"
             )
         taken = timestamp()
+        energies = self._energy.measured()
         rows: list[Cost] = []
         described: list[Kernel] = []
 
@@ -281,7 +281,7 @@ class KernelProfile:
         for key, unit in missing.items():
             estimate = sum_of_estimates([found[kernel] for kernel in self._parts[key]])
             add(key, estimate, count_graph(unit.fragment.graph))
-            rows.extend(self._block_energy(key, taken))
+            rows.extend(self._block_energy(key, energies, taken))
             described.append(describe_kernel(key, unit.fragment.graph))
         graphs = {key: self._space.network(a) for key, a in networks.items()}
         for key, graph in {**graphs, reference_key(): reference_graph()}.items():

@@ -1,14 +1,19 @@
 """Searches by zero-cost proxies, and networks trained from scratch once they are chosen."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from hwnas.costs import CostTable
 from hwnas.errors import ExportError, PluginError
+from hwnas.pipeline import network_weights
 from hwnas.pipeline.exporting import export_run
 from hwnas.pipeline.requests import Limit, SearchRequest
 from hwnas.pipeline.searching import search
 from hwnas.pipeline.summary import run_summary
 from hwnas.report import write_report
+from hwnas.spaces import get_space
 
 SPACE = "mbconv-digits@16"
 
@@ -68,3 +73,22 @@ def test_proxies_are_checked_before_anything_is_profiled(tmp_path):
         with pytest.raises(PluginError, match="goes by no proxies"):
             search(request_with(proxies=("snip",), estimator="synthetic"), tmp_path / "run", table)
         assert not list(table.rows())
+
+
+def test_a_network_for_smaller_images_than_the_largest_is_trained_from_scratch_too(
+    tmp_path, monkeypatch
+):
+    space, data = get_space("ofa-mbv3"), tmp_path / "few.npz"
+    images = np.random.default_rng(0).standard_normal((60, 3, 224, 224), dtype=np.float32)
+    np.savez(data, x=images, y=np.arange(60) % 10)
+    run = SimpleNamespace(
+        record=SimpleNamespace(arguments={"data": f"npz:{data}", "estimator": "zero-cost"}),
+        supernet_path=tmp_path / "supernet.pt",
+        has=lambda _: False,
+    )
+    monkeypatch.setattr(network_weights, "train_alone", lambda *_, **__: {})
+
+    found = network_weights.network_weights(run, space, space.smallest(), epochs=1, seed=0)
+
+    assert found.dataset.image_shape == (3, 128, 128)
+    assert "trained from scratch" in found.how["test"]
